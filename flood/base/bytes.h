@@ -1,7 +1,7 @@
 // flood/base/bytes.h
 //
-// Bytes: an immutable, reference-counted run of bytes. A payload is copied into one of these once and
-// then shared: by the seen set, the caches and the queues of a hundred peers.
+// Bytes: an immutable, reference-counted run of bytes. A payload is copied into one of these once
+// and then shared: by the seen set, the caches and the queues of a hundred peers.
 //
 // Copying a Bytes and slicing it cost one atomic increment; a slice keeps the whole buffer alive.
 // Any thread may read, copy and destroy; the contents never change.

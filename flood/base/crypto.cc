@@ -59,7 +59,8 @@ absl::StatusOr<std::array<uint8_t, 32>> DecodeStrkey(uint8_t version, std::strin
   for (char c : text) {
     const size_t digit = kBase32.find(c);
     if (digit == std::string_view::npos) {
-      return absl::InvalidArgumentError(fmt::format("has a character outside base32, expected {}", shape));
+      return absl::InvalidArgumentError(
+          fmt::format("has a character outside base32, expected {}", shape));
     }
     bits = (bits << 5) | static_cast<uint32_t>(digit);
     bit_count += 5;
@@ -99,20 +100,24 @@ NodeKey PublicKeyOf(const SecretSeed& seed) {
   return key;
 }
 
-Signature Sign(const SecretSeed& seed, const NodeKey& public_key, absl::Span<const uint8_t> message) {
+Signature Sign(const SecretSeed& seed, const NodeKey& public_key,
+               absl::Span<const uint8_t> message) {
   Signature signature;
   ed25519_sha512_sign(public_key.bytes.data(), seed.bytes.data(), message.size(), message.data(),
                       signature.data());
   return signature;
 }
 
-bool Verify(const NodeKey& public_key, absl::Span<const uint8_t> message, const Signature& signature) {
+bool Verify(const NodeKey& public_key, absl::Span<const uint8_t> message,
+            const Signature& signature) {
   return ed25519_sha512_verify(public_key.bytes.data(), message.size(), message.data(),
                                signature.data()) == 1;
 }
 
 std::string ToStrkey(const NodeKey& key) { return EncodeStrkey(kVersionPublicKey, key.bytes); }
-std::string ToStrkey(const SecretSeed& seed) { return EncodeStrkey(kVersionSecretSeed, seed.bytes); }
+std::string ToStrkey(const SecretSeed& seed) {
+  return EncodeStrkey(kVersionSecretSeed, seed.bytes);
+}
 
 absl::StatusOr<NodeKey> NodeKeyFromStrkey(std::string_view text) {
   auto payload = DecodeStrkey(kVersionPublicKey, text, "56 characters that begin with G");
@@ -126,7 +131,8 @@ absl::StatusOr<NodeKey> NodeKeyFromStrkey(std::string_view text) {
 absl::StatusOr<SecretSeed> SecretSeedFromStrkey(std::string_view text) {
   auto payload = DecodeStrkey(kVersionSecretSeed, text, "56 characters that begin with S");
   if (!payload.ok()) {
-    return absl::InvalidArgumentError(fmt::format("secret seed {}", std::string(payload.status().message())));
+    return absl::InvalidArgumentError(
+        fmt::format("secret seed {}", std::string(payload.status().message())));
   }
   return SecretSeed{*payload};
 }

@@ -2,9 +2,9 @@
 //
 // The names that the protocol gives to things, as types that do not mix.
 //
-// Hash32<Tag>: 32 bytes that name something (a hash or a public key). Ordered bytewise, hashable with
-// Abseil. LedgerSeq: a ledger sequence number, which is also SCP's slot index. PeerId: one logical peer
-// from its `connected` to its `disconnected`; never used twice in a process.
+// Hash32<Tag>: 32 bytes that name something (a hash or a public key). Ordered bytewise, hashable
+// with Abseil. LedgerSeq: a ledger sequence number, which is also SCP's slot index. PeerId: one
+// logical peer from its `connected` to its `disconnected`; never used twice in a process.
 #ifndef OVERLAY_FLOOD_BASE_IDS_H_
 #define OVERLAY_FLOOD_BASE_IDS_H_
 
@@ -39,8 +39,7 @@ struct Hash32 {
     return hash;
   }
   static std::optional<Hash32> FromBytes(std::string_view raw) {
-    return FromBytes(
-        absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(raw.data()), raw.size()));
+    return FromBytes(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(raw.data()), raw.size()));
   }
   static std::optional<Hash32> FromHex(std::string_view hex) {
     std::optional<std::string> raw = HexDecode(hex);

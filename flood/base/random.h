@@ -1,8 +1,9 @@
 // flood/base/random.h
 //
-// A seeded generator (xoshiro256**, Blackman and Vigna) whose stream is the same on every platform and in
-// every library version, so that a simulation can be replayed from its seed. Not for keys or nonces that
-// must be secret unless it was itself seeded with secret bytes (the daemon does, from getrandom).
+// A seeded generator (xoshiro256**, Blackman and Vigna) whose stream is the same on every platform
+// and in every library version, so that a simulation can be replayed from its seed. Not for keys or
+// nonces that must be secret unless it was itself seeded with secret bytes (the daemon does, from
+// getrandom).
 //
 // Fork(label) gives a component a stream of its own: a draw added in one does not shift another's.
 #ifndef OVERLAY_FLOOD_BASE_RANDOM_H_
@@ -22,7 +23,8 @@ class Random {
  public:
   explicit Random(uint64_t seed);
 
-  // A generator of its own, determined by this one's seed and the label alone, not by draws made so far.
+  // A generator of its own, determined by this one's seed and the label alone, not by draws made so
+  // far.
   Random Fork(std::string_view label) const;
   Random Fork(uint64_t label) const;
 

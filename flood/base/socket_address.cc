@@ -23,13 +23,15 @@ absl::StatusOr<SocketAddress> SocketAddress::ParseIp(std::string_view ip, uint16
   address.port = port;
   if (inet_pton(AF_INET6, text.c_str(), address.ip.data()) == 1) return address;
   std::copy(kMappedPrefix.begin(), kMappedPrefix.end(), address.ip.begin());
-  if (inet_pton(AF_INET, text.c_str(), address.ip.data() + kMappedPrefix.size()) == 1) return address;
+  if (inet_pton(AF_INET, text.c_str(), address.ip.data() + kMappedPrefix.size()) == 1)
+    return address;
   return absl::InvalidArgumentError(fmt::format("\"{}\" is not an IP address", text));
 }
 
 absl::StatusOr<SocketAddress> SocketAddress::Parse(std::string_view text) {
   const size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || text.substr(0, colon).find(':') != std::string_view::npos) {
+  if (colon == std::string_view::npos ||
+      text.substr(0, colon).find(':') != std::string_view::npos) {
     if (text.empty() || text.front() != '[' || text.find("]:") == std::string_view::npos) {
       return absl::InvalidArgumentError(
           fmt::format("\"{}\" is not an address: expected IP:PORT or [IPV6]:PORT", text));
@@ -48,7 +50,8 @@ absl::StatusOr<SocketAddress> SocketAddress::Parse(std::string_view text) {
 SocketAddress SocketAddress::V4(uint32_t ip_host_order, uint16_t port) {
   SocketAddress address;
   std::copy(kMappedPrefix.begin(), kMappedPrefix.end(), address.ip.begin());
-  for (int i = 0; i < 4; ++i) address.ip[12 + i] = static_cast<uint8_t>(ip_host_order >> (24 - 8 * i));
+  for (int i = 0; i < 4; ++i)
+    address.ip[12 + i] = static_cast<uint8_t>(ip_host_order >> (24 - 8 * i));
   address.port = port;
   return address;
 }

@@ -1,7 +1,8 @@
 // flood/base/socket_address.h
 //
-// An IP address and UDP port as a plain value: flood/ and its address book can hold, compare and print one
-// without a socket header. IPv4 is kept as an IPv4-mapped IPv6 address, as the dual-stack socket sees it.
+// An IP address and UDP port as a plain value: flood/ and its address book can hold, compare and
+// print one without a socket header. IPv4 is kept as an IPv4-mapped IPv6 address, as the dual-stack
+// socket sees it.
 #ifndef OVERLAY_FLOOD_BASE_SOCKET_ADDRESS_H_
 #define OVERLAY_FLOOD_BASE_SOCKET_ADDRESS_H_
 
@@ -20,7 +21,8 @@ struct SocketAddress {
   std::array<uint8_t, 16> ip{};
   uint16_t port = 0;
 
-  // "192.0.2.1:11625", "[2001:db8::1]:11625"; a literal only, never a name. INVALID_ARGUMENT otherwise.
+  // "192.0.2.1:11625", "[2001:db8::1]:11625"; a literal only, never a name. INVALID_ARGUMENT
+  // otherwise.
   static absl::StatusOr<SocketAddress> Parse(std::string_view text);
   // `ip` as above without port: "192.0.2.1", "2001:db8::1", "[2001:db8::1]".
   static absl::StatusOr<SocketAddress> ParseIp(std::string_view ip, uint16_t port);

@@ -3,9 +3,9 @@
 // Monotonic time as the whole project counts it: nanoseconds since an arbitrary start.
 //
 // LoopClock has no now(): protocol code cannot read the time at all, it is told. In the daemon the
-// event loop reads CLOCK_MONOTONIC once a turn; in the simulator time is whatever the event heap says.
-// Wall-clock time exists only where another machine must be compared with (Ping and Pong), and is then an
-// argument too (WallTime).
+// event loop reads CLOCK_MONOTONIC once a turn; in the simulator time is whatever the event heap
+// says. Wall-clock time exists only where another machine must be compared with (Ping and Pong),
+// and is then an argument too (WallTime).
 #ifndef OVERLAY_FLOOD_BASE_TIME_H_
 #define OVERLAY_FLOOD_BASE_TIME_H_
 

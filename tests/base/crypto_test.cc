@@ -33,7 +33,8 @@ TEST(Crypto, PublicNetworkId) {
 // RFC 8032, section 7.1, test 2.
 TEST(Crypto, SignsAsRfc8032Says) {
   SecretSeed seed;
-  seed.bytes = NodeKey::FromHex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")->bytes;
+  seed.bytes =
+      NodeKey::FromHex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")->bytes;
   const NodeKey key = PublicKeyOf(seed);
   EXPECT_EQ(key.Hex(), "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
   const uint8_t message[] = {0x72};

@@ -1,7 +1,7 @@
 // tests/support/status_matchers.h
 //
-// Matchers for absl::Status and StatusOr (the packaged Abseil has none). There is no "not OK": a test names
-// the code that it expects.
+// Matchers for absl::Status and StatusOr (the packaged Abseil has none). There is no "not OK": a
+// test names the code that it expects.
 #ifndef OVERLAY_TESTS_SUPPORT_STATUS_MATCHERS_H_
 #define OVERLAY_TESTS_SUPPORT_STATUS_MATCHERS_H_
 
@@ -30,7 +30,8 @@ MATCHER_P(HasCode, code, "has status code " + std::string(absl::StatusCodeToStri
   return StatusIn(arg).code() == code;
 }
 
-// Code and message, the message matched by any string matcher: StatusIs(kNotFound, HasSubstr("key")).
+// Code and message, the message matched by any string matcher: StatusIs(kNotFound,
+// HasSubstr("key")).
 MATCHER_P2(StatusIs, code, message_matcher, "has the status code and a matching message") {
   *result_listener << StatusIn(arg).ToString();
   return StatusIn(arg).code() == code &&

@@ -1,4 +1,5 @@
-// main() of every test binary: survivable bugs are fatal, and under CI a skipped test fails the run.
+// main() of every test binary: survivable bugs are fatal, and under CI a skipped test fails the
+// run.
 #include <cstdlib>
 
 #include "flood/base/check.h"
