@@ -1,0 +1,27 @@
+// flood/action.h
+//
+// What the protocol rules want done: appended to an ActionList by every input, executed by the owner in
+// order (server/node_driver in the daemon and in the simulator).
+#ifndef OVERLAY_FLOOD_ACTION_H_
+#define OVERLAY_FLOOD_ACTION_H_
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "flood/base/peer_io.h"
+#include "flood/core_io.h"
+
+namespace overlay::flood {
+
+// Resolve a name for the dial plan; answered with OverlayNode::OnResolved.
+struct ResolveHost {
+  std::string host;
+};
+
+using Action = std::variant<PeerCommand, CoreOutput, ResolveHost>;
+using ActionList = std::vector<Action>;
+
+}  // namespace overlay::flood
+
+#endif  // OVERLAY_FLOOD_ACTION_H_
