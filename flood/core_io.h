@@ -142,6 +142,7 @@ struct TopQuery {
   uint64_t bytes_max = UINT64_MAX;
   uint32_t per_account_max = 1;
   std::array<std::optional<uint32_t>, kLaneCount> lane_count_max{};
+  std::array<std::optional<uint64_t>, kLaneCount> lane_bytes_max{};
   uint64_t after = 0;  // fence: wait until this number has been applied
 };
 // The deadline of the call passed, or its caller went: forget the query (no answer).
@@ -163,6 +164,7 @@ enum class PeerEntrySource : uint8_t { kFile, kCore, kOperator };
 struct ConfigurePeers {
   PeerEntrySource source = PeerEntrySource::kFile;
   std::vector<PeerEntry> entries;
+  bool disconnect_removed = false;  // else connections to removed entries are kept, and not redialled
 };
 struct OperatorConnect {
   PeerEntry entry;
@@ -206,15 +208,19 @@ struct DeliverEnvelope {
 };
 struct BroadcastResult {
   uint64_t id = 0;
+  EnvelopeHash hash;
   uint32_t peers_sent = 0;
   uint32_t peers_queued = 0;  // of those, how many must wait for credit
   bool superseded = false;    // a newer one of its node, slot and phase had been broadcast: not sent
+  uint32_t peers_superseded = 0;  // not sent to for that reason
+  uint32_t peers_known = 0;       // not sent to because they have it
 };
 struct StateDone {
   uint64_t id = 0;
   uint32_t asked = 0;
   uint32_t answered = 0;
   uint32_t refused = 0;
+  uint32_t envelopes_delivered = 0;
 };
 struct StateWanted {
   uint64_t id = 0;  // for StateReply
@@ -244,12 +250,14 @@ struct SubmitResult {
   uint64_t number = 0;
   TxHash hash;
   SubmitOutcome outcome = SubmitOutcome::kAdded;
+  std::optional<uint64_t> fee_wanted;  // with kFeeTooLow: the lowest inclusion fee that would do now
   std::string detail;  // what was wrong, or the fee that would have been enough
 };
 struct DeliverTransaction {
   TxHash hash;
   Bytes transaction;
   NodeKey from;
+  bool redelivered = false;  // offered before in this attachment: no verdict came
 };
 
 struct Offered {
@@ -264,6 +272,8 @@ struct FetchProgress {
   SetKey key;
   uint64_t received_bytes = 0;
   uint64_t total_bytes = 0;
+  uint32_t sources_asked = 0;
+  uint32_t sources_not_found = 0;
 };
 enum class FetchFailure : uint8_t { kExpired, kCancelled, kTooLarge, kNoRoom };
 struct FetchFailed {
@@ -272,6 +282,8 @@ struct FetchFailed {
 };
 struct ExternalizedApplied {
   uint64_t id = 0;
+  uint32_t removed = 0;  // transactions that the mempool held
+  uint32_t unknown = 0;  // hashes that it did not
 };
 struct TopTransaction {
   TxHash hash;
@@ -280,6 +292,7 @@ struct TopTransaction {
 };
 struct TopSnapshot {
   uint64_t id = 0;
+  uint64_t applied_number = 0;  // highest number applied when it was taken
   std::vector<TopTransaction> transactions;
 };
 // Something inside a message was illegal; the stream goes on. `stream` says on which to answer.

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 
+#include "flood/base/ids.h"
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
 
@@ -90,7 +91,13 @@ struct PeerStats {
   std::array<uint64_t, kOffenceCount> offences{};
 };
 
+struct SlotStats {
+  LedgerSeq newest_closed;  // gauge; 0: none yet
+  LedgerSeq oldest_kept;    // gauge, keep_slots aside
+};
+
 struct NodeStats {
+  SlotStats slots;
   ScpStats scp;
   TxStats tx;
   SetStats sets;
