@@ -19,7 +19,9 @@ struct ResolveHost {
   std::string host;
 };
 
-using Action = std::variant<PeerCommand, CoreOutput, ResolveHost>;
+// A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode takes it out
+// again and scores the peer, so it never reaches the owner.
+using Action = std::variant<PeerCommand, CoreOutput, ResolveHost, PeerOffence>;
 using ActionList = std::vector<Action>;
 
 }  // namespace overlay::flood

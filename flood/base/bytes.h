@@ -49,13 +49,39 @@ class Bytes {
     return part;
   }
 
+  // How many holders share the buffer; for accounting in tests.
+  long UseCountForTest() const { return owner_.use_count(); }
+
   // Compares contents.
   friend bool operator==(const Bytes& a, const Bytes& b) { return a.view() == b.view(); }
 
  private:
+  friend class BytesBuilder;
+
   std::shared_ptr<const void> owner_;
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// Collects bytes that arrive in pieces into one Bytes, without a copy of the whole at any moment: large
+// buffers grow by realloc, which moves pages and not their contents. Memory held is at most twice what has
+// arrived.
+class BytesBuilder {
+ public:
+  BytesBuilder() = default;
+  BytesBuilder(BytesBuilder&& other) noexcept { *this = std::move(other); }
+  BytesBuilder& operator=(BytesBuilder&& other) noexcept;
+  ~BytesBuilder();
+
+  void Append(absl::Span<const uint8_t> data);
+  size_t size() const { return size_; }
+  // What has arrived, as one Bytes; leaves the builder empty.
+  Bytes Finish();
+
+ private:
+  uint8_t* buffer_ = nullptr;  // from malloc
+  size_t size_ = 0;
+  size_t capacity_ = 0;
 };
 
 }  // namespace overlay
