@@ -21,8 +21,9 @@
 //        base. Why: the smallest filters jitter; the latest costs a fifth of the link and all
 //        fairness.
 //   R4   T = max(T0, min(6 Dm, max(6 ms, base/10))); T0 = max(1 ms, base/20, half a packet's time
-//        at the departure rate). Why: p99 lands near 1.2 T0, and below a packet's time everything
-//        starves.
+//        at `rate`): what departed in the last round of max(srtt, 1 ms) after one that used 0.75 W,
+//        or that departed faster. Why: p99 lands near 1.2 T0, and below a packet's time everything
+//        starves; a round that lacked bulk says nothing about the path.
 //   R5   D averages |r1 - (r0 + r2)/2| of successive samples, clipped to 4 D + 50 us, outside start
 //        and hold and while q <= T; Dm = the largest D, decaying over 30 s. Why: the second
 //        difference does not see a queue that grows steadily, and the cap of R4 bounds the harm
@@ -31,15 +32,18 @@
 //        W = 0.5 min(W, used) (base - T0/2)/(base + q), then hold. Why: slow start overshoots; a
 //        window that nobody uses must not grow on class 0's acknowledgements.
 //   R7   Cut, when q > T and not holding: W = min(W, used) max(0.5, (base - T0/2)/(base + q)), then
-//        hold until what was in flight has left. Why: aiming below an empty queue drains it and
-//        renews base; a second cut before the first shows would be for the same queue.
+//        hold until what was in flight has left; samples from before are discarded then. Why:
+//        aiming below an empty queue drains it and renews base; a second cut before the first shows
+//        would be for the same queue.
 //   R8   Grow, when q <= T, not holding, used >= 0.75 W: W += d min(1, elapsed/srtt),
 //        d = max(min(0.25 sqrt(W P), W/8), P/2). Why: the root makes senders' shares equal.
-//   R9   After q < T/4 for more than 8 srtt, d doubles with each further srtt, to W/8 at most. Why:
-//        finds a link that became faster.
-//   R10  Refill: while W < 0.9 Wm, q < T/2, not holding, used >= 0.75 W: W += acked. Wm = min(W,
-//        used) at the first cut of a row. Why: a false cut, or an idle time, should not cost many
-//        round trips.
+//   R9   After q < T/4 with 0.75 W used for more than 8 srtt, d doubles with each further srtt, to
+//        W/8 at most. Why: finds a link that became faster; q of an unused link tells nothing.
+//   R10  Refill: while W < 0.9 Wm, q < T/2, not holding, used >= 0.75 W: W += acked, to 0.9 Wm.
+//        Wm = min(W, used) at the first cut of a row; any cut by half lowers it to rate (base +
+//        T0). Why: a false cut, or an idle time, should not cost many round trips; a queue as long
+//        as the path proves that the link is full, and its rate then is all that there is to refill
+//        to.
 //   R11  Floor: W >= max(2 P, Rm srtt/16), Rm = the largest departure rate, decaying over 60 s.
 //        Why: a rate, so it shrinks with the queue; fixed floors of many senders add up to a queue.
 //   R12  Ceiling: W <= 2 cwnd (then the floor gives way too, down to 2 P), and W <= max(256 KiB, 2
@@ -53,8 +57,8 @@
 //        burst.
 //   R15  A pass (one turn of the loop) is max(10 P, 0.2 ms of W/srtt), 64 KiB at most. Why: a
 //        larger batch holds class 0 behind the controller's pacer.
-//   R16  Idle: no bulk for 1 s: Wm = W, W = max(W/4, 14,520), once. Base lives on from class 0's
-//        samples. Why: what the path bore then is a hint, not a right.
+//   R16  Idle: no bulk for 1 s: Wm = W, W = min(W, max(W/4, 14,520)), once. Base lives on from
+//        class 0's samples. Why: what the path bore then is a hint, not a right.
 //
 // Bounds   A fixed number of fields, some 400 bytes; W in [2 P, 2 cwnd].
 // Cost     O(1) a call, no allocation, one sqrt an evaluation.
@@ -108,12 +112,12 @@ class BulkWindow {
   void OnSample(Time now, const Sample& sample);
   // After each write of any class, and after a timer of the connection ran (it may declare losses).
   void OnFlight(Time now, const Flight& flight);
-  // After bulk was written: payload bytes taken from BulkBudget(). Call OnFlight() as well.
+  // After bulk was written: the bytes that its packets put in flight. Call OnFlight() as well.
   void OnBulkWritten(Time now, uint64_t bytes);
 
-  // Bytes of bulk that may be written in this turn. Ask once a turn: a second question after
-  // writing begins a second pass. The last packet of a full window may exceed it, so that no packet
-  // is cut short.
+  // Bytes that packets with bulk may put in flight in this turn, a multiple of kBulkPacketBytes:
+  // write while at least one packet is left of it. Ask once a turn, a second question begins a
+  // second pass. The last packet of a full window may exceed it, so that no packet is cut short.
   uint64_t BulkBudget(Time now);
 
   // When BulkBudget() opens by time alone, not later than which to ask again if bulk is waiting (a
@@ -131,7 +135,7 @@ class BulkWindow {
   // D and Dm of R5.
   Duration jitter() const { return Duration(static_cast<int64_t>(jitter_ns_)); }
   Duration jitter_largest() const { return Duration(static_cast<int64_t>(jitter_largest_ns_)); }
-  // Departure rate of the last round with bulk, and its decaying maximum Rm.
+  // `rate` of R4, and its decaying maximum Rm.
   double rate_bytes_per_second() const { return rate_bytes_per_ns_ * 1e9; }
   double rate_largest_bytes_per_second() const { return rate_largest_bytes_per_ns_ * 1e9; }
   Phase phase() const { return phase_; }
@@ -146,6 +150,7 @@ class BulkWindow {
     Duration rtt_min{};
   };
 
+  // `now`, or the latest time told if that is later.
   Time Advance(Time now);
   // Takes over `flight`, returns how many bytes left it.
   uint64_t TakeFlight(const Flight& flight);
@@ -153,22 +158,26 @@ class BulkWindow {
   void UpdateRate(Time now);
   void UpdateJitter(Time now, Duration rtt);
   void GrowByAcked(uint64_t acked_bytes);
-  void MaybeEvaluate(Time now);
+  void MaybeEvaluate(Time now, bool was_holding);
   void Evaluate(Time now, Duration elapsed);
+  void RestartSamples(Time now);
   void Cut();
   void EndStart();
+  void Hold();
   void Grow(Time now, Duration elapsed);
   void MaybeGoIdle(Time now);
   void Clamp();
 
   Duration BaseTarget() const;  // T0
   double FloorBytes() const;
+  double CeilingBytes() const;
   double UsedWindowBytes() const;  // min(W, used)
   bool WellUsed() const;           // used >= 0.75 W
   // What the gates leave, in whole packets.
   uint64_t RoomBytes() const;
   double TokenRate() const;   // bytes per ns
   double TokenDepth() const;  // bytes
+  double PassBytes() const;
   double TokensAt(Time now) const;
   void SettleTokens(Time now);
 
@@ -180,6 +189,7 @@ class BulkWindow {
 
   Flight flight_;
   uint64_t departed_bytes_ = 0;
+  uint64_t departed_at_sample_bytes_ = 0;
   uint64_t hold_until_departed_bytes_ = 0;  // holding while departed_bytes_ is below
   uint64_t used_bytes_ = 0;
   uint64_t cwnd_bytes_ = 0;  // 0: not told yet, no limit
@@ -203,7 +213,8 @@ class BulkWindow {
 
   Time round_began_at_;
   uint64_t round_departed_bytes_ = 0;  // departed_bytes_ when it began
-  bool round_had_bulk_ = false;
+  bool round_well_used_ = false;
+  bool last_round_well_used_ = false;
   double rate_bytes_per_ns_ = 0;
   double rate_largest_bytes_per_ns_ = 0;
 
