@@ -14,6 +14,14 @@ if(OVERLAY_SANITIZE)
   add_compile_definitions(NDEBUG_SANITIZER)
 endif()
 
+if(OVERLAY_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "OVERLAY_FUZZ needs Clang: libFuzzer is its library")
+  endif()
+  # Coverage in every library, so that libFuzzer sees into what it feeds.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
   set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE_PROGRAM})

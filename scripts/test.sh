@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# ./dev test: the stages that CI runs. Each is timed and logged; a summary ends the output.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+export CI="${CI:-true}"  # a skipped test is a failure (tests/support/test_main.cc)
+JOBS="${JOBS:-$(nproc)}"
+FUZZ_SECONDS="${FUZZ_SECONDS:-15}"
+TIDY_SECONDS="${TIDY_SECONDS:-240}"
+
+QUICK=0
+case "${1:-}" in
+  "") ;;
+  --quick) QUICK=1 ;;
+  *)
+    echo "test: unknown argument '$1': ./dev test --help says more" >&2
+    exit 2
+    ;;
+esac
+
+LOG=build/log
+mkdir -p "$LOG"
+SUMMARY=()
+PASSED=0
+FAILED=0
+STARTED=$SECONDS
+
+# Adds up the tests that a log reports: ctest's closing lines and Google Test's.
+count_tests() {
+  awk '
+    /tests passed, [0-9]+ tests failed out of [0-9]+/ {
+      match($0, /, [0-9]+ tests failed/); failed_now = substr($0, RSTART + 2) + 0
+      match($0, /out of [0-9]+/); total = substr($0, RSTART + 7) + 0
+      passed += total - failed_now; failed += failed_now }
+    /^\[  PASSED  \] [0-9]+ tests?\./ { passed += $4 }
+    /^\[  FAILED  \] [0-9]+ tests?, listed below/ { failed += $4 }
+    END { print passed + 0, failed + 0 }' "$1"
+}
+
+# stage NAME COMMAND...: one line when it passes, the end of its log when not.
+stage() {
+  local name=$1 begin=$SECONDS result=ok passed failed
+  shift
+  printf '== %s\n' "$name"
+  if ! "$@" >"$LOG/$name.log" 2>&1 </dev/null; then result=FAILED; fi
+  read -r passed failed < <(count_tests "$LOG/$name.log")
+  PASSED=$((PASSED + passed))
+  FAILED=$((FAILED + failed))
+  if [ $result = FAILED ]; then
+    [ "$failed" -gt 0 ] || FAILED=$((FAILED + 1))
+    tail -n 80 "$LOG/$name.log"
+  elif [ "$passed" = 0 ]; then
+    PASSED=$((PASSED + 1))  # the stage itself
+    tail -n 1 "$LOG/$name.log"
+  fi
+  SUMMARY+=("$(printf '%-22s %-7s %5d s  %s' "$name" "$result" $((SECONDS - begin)) \
+    "$([ $((passed + failed)) = 0 ] || echo "$passed passed, $failed failed")")")
+  [ $result = ok ]
+}
+
+not_run() {
+  FAILED=$((FAILED + 1))
+  SUMMARY+=("$(printf '%-22s not run: %s' "$1" "$2")")
+}
+
+run_ctest() {  # PRESET, further arguments of ctest
+  ctest --test-dir "build/$1" --output-on-failure --no-tests=error "${@:2}"
+}
+
+# Unit tests side by side, then, one after the other, those that measure time or use the whole machine.
+tests_of() {
+  local worst=0
+  run_ctest "$1" -j "$JOBS" -LE 'integration|fuzz' || worst=1
+  if ctest --test-dir "build/$1" -N -L integration | grep -q 'Total Tests: [1-9]'; then
+    run_ctest "$1" -L integration || worst=1
+  fi
+  return $worst
+}
+
+fuzz_of() {
+  if ! ctest --test-dir "build/$1" -N -L fuzz | grep -q 'Total Tests: [1-9]'; then
+    echo "no fuzz targets"
+    return 1
+  fi
+  OVERLAY_FUZZ_SECONDS=$FUZZ_SECONDS run_ctest "$1" -L fuzz -j "$JOBS"
+}
+
+# The parts with threads, and those alone: everything else is one thread's.
+thread_tests() {
+  local targets=() worst=0 target
+  for target in transport_test server_test; do
+    ninja -C build/tsan -t targets all | grep -q "^$target:" && targets+=("$target")
+  done
+  [ ${#targets[@]} -gt 0 ] || return 1
+  ./dev build tsan "${targets[@]}" || return 1
+  for target in "${targets[@]}"; do
+    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
+      "build/tsan/tests/$target" --gtest_brief=1 || worst=1
+  done
+  return $worst
+}
+
+simulate() {
+  local sim
+  sim=$(find build/release -name overlay_sim -type f -perm -u+x -print -quit)
+  if [ -z "$sim" ]; then
+    echo "the release build has no overlay_sim"
+    return 1
+  fi
+  "$sim" --seed 1 && "$sim" --seeds 5
+}
+
+echo "logs are in $LOG"
+stage setup ./dev setup
+stage format ./dev fmt --check
+stage layout tests/layering_test
+stage layout-self-test tests/layering_test --self-test
+stage mutants-list scripts/mutants.py --check
+
+if stage release-build ./dev build release; then
+  stage release-tests tests_of release
+  stage release-fuzz-replay fuzz_of release
+  stage simulator simulate
+else
+  not_run release-tests "its build failed"
+fi
+
+if [ $QUICK = 0 ]; then
+  if stage asan-build ./dev build asan; then
+    export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+    export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
+    stage asan-tests tests_of asan
+    stage fuzz-smoke fuzz_of asan
+  else
+    not_run asan-tests "its build failed"
+  fi
+  stage tsan-configure cmake --preset tsan && stage tsan-tests thread_tests
+  stage tidy scripts/tidy.sh "$TIDY_SECONDS"
+fi
+
+echo
+printf '%s\n' "${SUMMARY[@]}"
+printf 'total %d s\n' $((SECONDS - STARTED))
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" = 0 ]
