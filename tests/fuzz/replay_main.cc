@@ -1,5 +1,5 @@
-// main() of the fuzz targets where there is no libFuzzer: replays the files of the folders that it is
-// given, then a fixed number of pseudo-random inputs, half of them mutations of those files.
+// main() of the fuzz targets where there is no libFuzzer: replays the files of the folders that it
+// is given, then a fixed number of pseudo-random inputs, half of them mutations of those files.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Strict decoding is the inverse of encoding: what decodes encodes to the same bytes, so nothing has two
-// encodings and nothing is dropped on the way.
+// Strict decoding is the inverse of encoding: what decodes encodes to the same bytes, so nothing
+// has two encodings and nothing is dropped on the way.
 // Links: overlay_xdr
 #include <cstddef>
 #include <cstdint>
