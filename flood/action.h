@@ -5,6 +5,7 @@
 #ifndef OVERLAY_FLOOD_ACTION_H_
 #define OVERLAY_FLOOD_ACTION_H_
 
+#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
@@ -22,6 +23,9 @@ struct ResolveHost {
 // A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode takes it out
 // again and scores the peer, so it never reaches the owner.
 using Action = std::variant<PeerCommand, CoreOutput, ResolveHost, PeerOffence>;
+// Requests for sets are numbered from here up, requests for bodies below: RequestEnded does not say which.
+inline constexpr uint64_t kSetRequestIdFirst = uint64_t{1} << 63;
+
 using ActionList = std::vector<Action>;
 
 }  // namespace overlay::flood

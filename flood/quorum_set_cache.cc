@@ -68,9 +68,11 @@ std::vector<QuorumSetCache::Listed> QuorumSetCache::List() const {
 
 void QuorumSetCache::Shrink() {
   while (entries_.size() > limits_.quorum_set_count_max) {
-    const auto victim = std::min_element(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
-      return std::pair(a.second.offered, a.second.order) < std::pair(b.second.offered, b.second.order);
-    });
+    const auto victim =
+        std::min_element(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
+          return std::pair(a.second.offered, a.second.order) <
+                 std::pair(b.second.offered, b.second.order);
+        });
     bytes_ -= victim->second.bytes.size();
     entries_.erase(victim);
   }

@@ -25,7 +25,8 @@ namespace overlay::flood {
 
 class QuorumSetCache {
  public:
-  QuorumSetCache(const Limits& limits, const SlotWindow& window) : limits_(limits), window_(window) {}
+  QuorumSetCache(const Limits& limits, const SlotWindow& window)
+      : limits_(limits), window_(window) {}
 
   void InsertOffered(const SetHash& hash, Bytes bytes);
   void InsertFetched(const SetHash& hash, Bytes bytes, LedgerSeq named_for);

@@ -93,7 +93,8 @@ void TxSetCache::OnWindowMoved() {
 std::vector<TxSetCache::Listed> TxSetCache::List() const {
   std::vector<Listed> list;
   list.reserve(entries_.size());
-  for (const auto& [hash, entry] : entries_) list.push_back({hash, entry.slot.value_or(LedgerSeq{})});
+  for (const auto& [hash, entry] : entries_)
+    list.push_back({hash, entry.slot.value_or(LedgerSeq{})});
   std::stable_sort(list.begin(), list.end(),
                    [](const Listed& a, const Listed& b) { return a.slot > b.slot; });
   return list;
@@ -133,7 +134,8 @@ void TxSetCache::ShrinkAll(const SetHash& inserted) {
     auto victim = entries_.end();
     for (auto it = entries_.begin(); it != entries_.end(); ++it) {
       if (it->first == inserted) continue;
-      if (victim == entries_.end() || EvictionRank(it->second) < EvictionRank(victim->second)) victim = it;
+      if (victim == entries_.end() || EvictionRank(it->second) < EvictionRank(victim->second))
+        victim = it;
     }
     Erase(victim);
   }

@@ -75,8 +75,8 @@ class TxSetCache {
     std::optional<LedgerSeq> slot;  // of a guest: highest it was named for
     bool guest = false;
     bool externalized = false;
-    PeerId from;          // of a guest
-    uint64_t order = 0;   // of insertion
+    PeerId from;         // of a guest
+    uint64_t order = 0;  // of insertion
   };
   using Entries = absl::btree_map<SetHash, Entry>;
 
@@ -90,8 +90,8 @@ class TxSetCache {
   const Limits& limits_;
   const SlotWindow& window_;
   Entries entries_;
-  size_t bytes_ = 0;        // sum over entries
-  size_t guest_bytes_ = 0;  // sum over guests
+  size_t bytes_ = 0;                                // sum over entries
+  size_t guest_bytes_ = 0;                          // sum over guests
   absl::btree_map<PeerId, size_t> guest_bytes_of_;  // no zero values
   uint64_t next_order_ = 0;
 };
