@@ -1,16 +1,20 @@
 // flood/base/peer_io.h
 //
-// The whole border between the protocol rules (flood/) and the peers' connections (transport/): PeerEvent is
-// what transport tells flood, PeerCommand what flood asks of transport. Both are plain values, so neither
-// folder knows the other and the daemon and the simulator join them with the same few lines.
+// The whole border between the protocol rules (flood/) and the peers' connections (transport/):
+// PeerEvent is what transport tells flood, PeerCommand what flood asks of transport. Both are plain
+// values, so neither folder knows the other and the daemon and the simulator join them with the
+// same few lines.
 //
 // Contract
-//   P1  A logical peer (PeerId) begins with one PeerConnected and ends with one PeerDisconnected, whatever
-//       happens to the connections below it; no event of a peer comes before the one or after the other.
-//   P2  An envelope handed over with SendEnvelope ends in exactly one EnvelopeDone, or in PeerDisconnected.
-//       If the connection is replaced under a living peer, what was not acknowledged is sent again on the new.
-//   P3  A request (bodies or set) ends in exactly one RequestEnded, or in PeerDisconnected; so does each
-//       request of a peer that was announced with BodiesRequested or SetRequested (AnswerDone).
+//   P1  A logical peer (PeerId) begins with one PeerConnected and ends with one PeerDisconnected,
+//       whatever happens to the connections below it; no event of a peer comes before the one or
+//       after the other.
+//   P2  An envelope handed over with SendEnvelope ends in exactly one EnvelopeDone, or in
+//       PeerDisconnected. If the connection is replaced under a living peer, what was not
+//       acknowledged is sent again on the new.
+//   P3  A request (bodies or set) ends in exactly one RequestEnded, or in PeerDisconnected; so does
+//       each request of a peer that was announced with BodiesRequested or SetRequested
+//       (AnswerDone).
 //   P4  Commands for a peer or request that has gone are ignored: they crossed with its end.
 //   P5  Messages obey the bounds of message.h; hashes are not checked here (flood does).
 // Threads: none; values belong to the loop thread.
@@ -38,8 +42,9 @@ struct EnvelopeToken {
   friend auto operator<=>(const EnvelopeToken&, const EnvelopeToken&) = default;
 };
 
-// Names one request for bodies or a set. Those that we make are numbered by flood (unique per process);
-// those that peers make by transport (unique per process). The two ranges are separate name spaces.
+// Names one request for bodies or a set. Those that we make are numbered by flood (unique per
+// process); those that peers make by transport (unique per process). The two ranges are separate
+// name spaces.
 struct RequestId {
   uint64_t value = 0;
   friend auto operator<=>(const RequestId&, const RequestId&) = default;
@@ -54,8 +59,8 @@ struct DialId {
   friend auto operator<=>(const DialId&, const DialId&) = default;
 };
 
-// Why a connection ended. Below kLocalFirst: QUIC application close codes, on the wire, never renumbered
-// (docs/protocol.md has the table). From kLocalFirst on: what this end saw, never sent.
+// Why a connection ended. Below kLocalFirst: QUIC application close codes, on the wire, never
+// renumbered (docs/protocol.md has the table). From kLocalFirst on: what this end saw, never sent.
 enum class CloseReason : uint16_t {
   kNone = 0x00,               // closed in good order
   kGoaway = 0x01,             // shutting down; a Goaway frame said when to redial
@@ -123,7 +128,8 @@ struct PeerInfo {
   std::string agent;
 };
 
-// ---- transport -> flood -----------------------------------------------------------------------------------
+// ---- transport -> flood
+// -----------------------------------------------------------------------------------
 
 struct PeerConnected {
   PeerId peer;
@@ -167,8 +173,8 @@ struct TxControlReceived {
   PeerId peer;
   TxControlMessage message;
 };
-// A state answer in parts, in stream order: any number of kEnvelope, then one kEnd; or one kRefused; or
-// kBroken when the stream died.
+// A state answer in parts, in stream order: any number of kEnvelope, then one kEnd; or one
+// kRefused; or kBroken when the stream died.
 struct StateReceived {
   enum class Part : uint8_t { kEnvelope, kEnd, kRefused, kBroken };
   PeerId peer;
@@ -222,10 +228,11 @@ using PeerEvent =
                  ControlReceived, TxControlReceived, StateReceived, BodiesRequested, BodyReceived,
                  SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded, AnswerDone, PeerOffence>;
 
-// ---- flood -> transport -----------------------------------------------------------------------------------
+// ---- flood -> transport
+// -----------------------------------------------------------------------------------
 
-// Queues an envelope for one peer (class 0). At the bound (Limits::scp_queue_bytes_max) the lowest slot's
-// goes, with kDropped.
+// Queues an envelope for one peer (class 0). At the bound (Limits::scp_queue_bytes_max) the lowest
+// slot's goes, with kDropped.
 struct SendEnvelope {
   PeerId peer;
   EnvelopeToken token;
@@ -250,10 +257,14 @@ struct PauseInv {
   PeerId peer;
   bool paused = false;
 };
+// Answers a GetScpState on one state stream. More parts with the same header.id may follow while
+// `last` is false (the core's part, within Limits::scp_state_core_timeout); the last one ends the
+// stream and may be empty.
 struct SendState {
   PeerId peer;
   StateHeader header;
   std::vector<Bytes> envelopes;
+  bool last = true;
 };
 struct RequestBodies {
   PeerId peer;
@@ -278,7 +289,8 @@ struct AnswerSet {
   SetHeader header;
   Bytes encoded;  // header.encoded_bytes of it; empty if not found
 };
-// Ends a request of ours, or refuses a peer's, with StreamCode kCancelled. RequestEnded / AnswerDone follow.
+// Ends a request of ours, or refuses a peer's, with StreamCode kCancelled. RequestEnded /
+// AnswerDone follow.
 struct CancelRequest {
   PeerId peer;
   RequestId request;
