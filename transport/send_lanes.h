@@ -7,11 +7,9 @@
 // chunks and at last its end; the owner asks Next(), offers the bytes to QUIC and says with
 // OnWritten() what QUIC took.
 //
-//   while (auto write = lanes.Next(SendClass::kBodies, bulk_budget)) {
-//     taken = WriteStream(write->data, write->fin);   // may take a part
-//     if (stream is out of credit) lanes.SetBlocked(write->stream, true);
-//     else lanes.OnWritten(*write, taken);
-//   }
+//   auto write = lanes.Next(SendClass::kBodies, bulk_budget);   // offer write->data and write->fin
+//   lanes.OnWritten(*write, packed_bytes, fin_packed);          // QUIC took that much
+//   lanes.SetBlocked(write->stream, true);                      // or it had no credit
 //
 // Rules
 //   R1  Class 0, then 1, then 2 and 3. Envelopes leave in the order in which they came.
@@ -21,26 +19,25 @@
 //   R3  At the bound of class 0 the lowest slot's oldest envelope goes, the newcomer included, and
 //       is named to the caller. Why: consensus has most likely left that slot; silence would lose a
 //       vote.
-//   R4  While class 0 has something to send, classes 1 to 3 together get 5 % of the bytes: a debt
-//       of 1/19 of each envelope byte, 4 packets at most, served from one packet on even if only
-//       class 0 was asked for. It is forgotten when class 0 or the others run out. Why: a flood of
+//   R4  While class 0 has something to send, classes 1 to 3 together get 5 % of the bytes: each
+//       byte of an envelope owes them 1/19, 4 packets at most, served from one packet on even if
+//       only class 0 was asked for. Forgotten when class 0 or the others run out. Why: a flood of
 //       envelopes must not hold up the control frames that end it; the cap keeps old debt from
 //       becoming a burst before an envelope.
 //   R5  Sets and bodies share 3 : 1 by bytes while both wait (deficit round robin, 24 and 8 KiB a
 //       turn; what a write takes beyond its share is taken off the next). Why: a set holds up a
 //       ledger.
-//   R6  Streams of a class take turns of 8 KiB. Why: one large answer must not hold up small ones;
-//       runs of several packets reassemble cheaper than alternating ones.
-//   R7  A chunk is offered at most up to the budget (classes 2 and 3); the end goes with the last
-//       byte, alone if there is none. Without a budget no bulk is offered. Chunks of a stream leave
-//       in order.
-//   R8  A blocked stream is passed over, and blocked envelopes too unless one was begun (all its
-//       credit was there). Why: one stream without credit must not stop the rest.
+//   R6  Streams of a class take turns of 8 KiB, in the same manner. Why: one large answer must not
+//       hold up small ones; runs of several packets reassemble cheaper than alternating ones.
+//   R7  Of classes 2 and 3 at most the budget and 64 KiB are offered, without a budget nothing; the
+//       end goes with the last byte, alone if there is none. Chunks of a stream leave in order.
+//       Why: the budget is what keeps bulk out of an envelope's way.
+//   R8  A blocked stream is passed over, and so is class 0 while that is blocked. Why: one stream
+//       without credit must not stop the rest.
 //   R9  Each class and each stream has a bound; what is over it is refused by name and nothing of
 //       it queued. Why: a peer that does not read must cost a known amount of memory.
 //
-// Bounds   LaneLimits. What was written is the owner's, which must keep it until it is
-//     acknowledged.
+// Bounds   LaneLimits. What was written is no longer counted: QUIC keeps it until acknowledged.
 // Cost     O(log n) for envelopes, O(1) for streams; no bytes are copied.
 // Time     none.
 // Threads  none: owned by the loop thread.
@@ -62,7 +59,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/types/span.h"
 #include "flood/base/bytes.h"
 #include "flood/base/ids.h"
 #include "flood/base/limits.h"
@@ -113,15 +109,14 @@ class SendLanes {
     kDuplicate,     // token or stream in use
   };
 
-  // What to write next: valid until any other call but Next().
+  // What to write next. Stands until something else than Next() and getters is called.
   struct Write {
     SendClass send_class = SendClass::kScp;
-    EnvelopeToken token;  // class 0
-    LaneStream stream;    // classes 1 to 3
-    Bytes chunk;          // what `data` points into, for the owner to keep until acknowledged
-    size_t offset = 0;    // of `data` in `chunk`; 0 for an envelope: nothing of it was written yet
-    absl::Span<const uint8_t> data;
-    bool fin = false;  // the stream ends after `data`
+    EnvelopeToken token;    // class 0
+    LaneStream stream;      // classes 1 to 3
+    Bytes data;             // a slice of what was queued; may be empty only with `fin`
+    bool fin = false;       // the stream ends after `data`; always true of an envelope
+    bool is_first = false;  // class 0: nothing of it was written yet, its stream is to be opened
   };
 
   explicit SendLanes(const LaneLimits& limits);
@@ -133,6 +128,8 @@ class SendLanes {
                         std::vector<EnvelopeToken>& dropped);
   // False if it is not waiting, or was begun (R2).
   bool CancelEnvelope(EnvelopeToken token);
+  // Its stream is gone: discards it, begun or not. False if it is not waiting.
+  bool ForgetEnvelope(EnvelopeToken token);
   // Class 0 waits for stream or connection credit.
   void SetEnvelopesBlocked(bool blocked) { envelopes_blocked_ = blocked; }
 
@@ -151,10 +148,9 @@ class SendLanes {
   // The next write of a class up to `last` (R4 may reach beyond). Asking twice gives the same
   // answer. `bulk_budget_bytes` limits classes 2 and 3.
   std::optional<Write> Next(SendClass last, size_t bulk_budget_bytes) const;
-  // QUIC took the first `bytes` of write.data; all of them means its end too, if it had one. Not to
-  // be called when it took nothing but could have taken an end alone. A write that has gone is
-  // ignored.
-  void OnWritten(const Write& write, size_t bytes);
+  // QUIC took the first `bytes` of write.data, and with `fin` the end after all of them. A write
+  // whose stream or envelope has gone since is ignored.
+  void OnWritten(const Write& write, size_t bytes, bool fin);
 
   bool HasStream(LaneStream stream) const { return streams_.contains(stream); }
   bool envelopes_blocked() const { return envelopes_blocked_; }
@@ -184,18 +180,19 @@ class SendLanes {
     SendClass send_class = SendClass::kControl;
     size_t bytes_max = 0;
     std::deque<Bytes> chunks;
-    size_t chunk_written_bytes = 0;  // of chunks.front()
+    size_t chunk_written_bytes = 0;  // of chunks.front(), less than its size
     size_t queued_bytes = 0;         // what is left of all chunks
     bool fin = false;
     bool blocked = false;
+    // R6: what it may still write in its turn. > 0 at the front of Lane::ready, else <= 0.
+    int64_t turn_bytes = 0;
     std::optional<std::list<LaneStream>::iterator> ready;  // in Lane::ready
 
     bool HasSomething() const { return fin || !chunks.empty(); }
   };
   struct Lane {
     std::list<LaneStream> ready;  // has something and is not blocked; the front is at turn
-    int64_t turn_bytes = 0;       // what the front may still write, > 0 unless empty
-    int64_t deficit_bytes = 0;    // R5: what the class may still write in its turn
+    int64_t turn_bytes = 0;       // R5, of classes 2 and 3: > 0 for the class at turn, else <= 0
     size_t waiting_count = 0;     // streams that have something, blocked ones too
     size_t queued_bytes = 0;
     uint64_t written_bytes = 0;
@@ -206,27 +203,28 @@ class SendLanes {
   Lane& LaneOf(SendClass send_class) { return lanes_[static_cast<size_t>(send_class)]; }
   const Lane& LaneOf(SendClass send_class) const { return lanes_[static_cast<size_t>(send_class)]; }
 
-  bool EnvelopeSendable() const;
-  bool OthersWaiting() const;
-  std::optional<Write> NextEnvelope() const;
-  std::optional<Write> NextOther(SendClass last, size_t bulk_budget_bytes) const;
-  // Which of the classes 2 and 3 is at turn; nullopt if nothing of them can be sent.
-  std::optional<SendClass> BulkTurn(SendClass last) const;
-  Write FrontOf(SendClass send_class, size_t budget_bytes) const;
+  bool EnvelopeSendable() const { return !envelopes_blocked_ && !envelopes_.empty(); }
+  bool OthersSendable() const;
+  bool BulkContended() const;
+  std::optional<Write> NextOther(SendClass last, size_t bulk_budget_bytes, size_t bytes_max) const;
+  Write FrontOf(SendClass send_class, size_t bytes_max) const;
 
   void RemoveEnvelope(EnvelopeQueue::iterator it);
   void DropOverBound(std::vector<EnvelopeToken>& dropped);
-  void OnEnvelopeWritten(const Write& write, size_t bytes);
-  void OnStreamWritten(const Write& write, size_t bytes);
-  void ChargeBulk(SendClass send_class, int64_t bytes);
-  void UpdateReady(LaneStream stream, Stream& state);
+  void OnEnvelopeWritten(const Write& write, size_t bytes, bool fin);
+  void OnStreamWritten(const Write& write, size_t bytes, bool fin);
+  void Charge(Stream& state, int64_t bytes);
+  // Brings Lane::ready, the counts and the turns in line after a stream changed.
+  void UpdateReady(LaneStream stream, Stream& state, bool had_something);
+  void GiveTurn(Lane& lane);
+  void ResetBulkTurn();
   void ForgetDebtIfIdle();
 
   const LaneLimits limits_;
 
   EnvelopeQueue envelopes_;
-  std::set<std::pair<LedgerSeq, uint64_t>>
-      by_slot_;  // the same, lowest slot first; not the begun one
+  // The same, lowest slot first, without the one that was begun.
+  std::set<std::pair<LedgerSeq, uint64_t>> by_slot_;
   absl::flat_hash_map<uint64_t, uint64_t> arrival_by_token_;
   uint64_t next_arrival_ = 0;
   bool envelopes_blocked_ = false;
@@ -234,7 +232,8 @@ class SendLanes {
   absl::flat_hash_map<LaneStream, Stream> streams_;
   std::array<Lane, kSendClassCount> lanes_;  // of class 0 only the counters
   SendClass bulk_turn_ = SendClass::kSets;
-  int64_t others_owed_bytes_ = 0;  // R4, in 1/19 of a byte
+  // R4: envelope bytes that were not yet made good; 0 unless class 0 and others wait.
+  size_t unpaid_bytes_ = 0;
 };
 
 }  // namespace overlay::transport
