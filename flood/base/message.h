@@ -96,7 +96,7 @@ struct InvEntry {
   friend bool operator==(const InvEntry&, const InvEntry&) = default;
 };
 
-// Announces transactions: 1 to 1,000 entries.
+// Announces transactions: 1 to 1,000 entries. Decoded it may have none: all were of unknown lanes.
 struct Inv {
   std::vector<InvEntry> entries;
   friend bool operator==(const Inv&, const Inv&) = default;
