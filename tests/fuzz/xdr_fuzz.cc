@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "client-sdk/xdr/scp_message.h"
+#include "client-sdk/xdr/transaction_reader.h"
 #include "flood/base/check.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -21,6 +22,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (const auto set = xdr::DecodeQuorumSet(input)) {
     OVERLAY_CHECK(xdr::EncodeQuorumSet(*set) == bytes);
+  }
+  (void)xdr::ReadTransaction(input);
+  if (const auto set = xdr::ReadTxSet(input)) {
+    for (const absl::Span<const uint8_t> part : set->transactions) {
+      OVERLAY_CHECK(xdr::ReadTransaction(part).has_value());
+    }
   }
   return 0;
 }
