@@ -27,6 +27,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -64,6 +65,8 @@ class DialPlan {
   void OnDialEnded(Time now, const DialEnded& ended, ActionList& out);
   void OnPeerConnected(Time now, const PeerInfo& info);
   void OnPeerDisconnected(Time now, const PeerInfo& info, const PeerDisconnected& disconnected);
+  // Peers to disconnect because the last Configure removed them and said so.
+  std::vector<NodeKey> TakeRemoved() { return std::exchange(removed_, {}); }
   // From now on nothing is dialled or resolved.
   void Stop() { stopped_ = true; }
 
@@ -107,10 +110,12 @@ class DialPlan {
   void AddTarget(Time now, const Entry& entry, const SocketAddress& address,
                  absl::btree_set<SocketAddress>& wanted);
   void Resolve(Time now, const std::string& host, Name& name, ActionList& out);
-  void DialNow(Time now, const SocketAddress& address, Target& target, ActionList& out);
+  void DialNow(const SocketAddress& address, Target& target, ActionList& out);
   void Fail(Time now, Target& target, Duration extra, ActionList& out);
   const Target* Match(const PeerInfo& info) const;
-  bool KeyIsConnected(const NodeKey& key) const { return connected_keys_.contains(key); }
+  bool KeyIsConnected(const NodeKey& key) const { return connected_.contains(key); }
+  static bool LeadsTo(const SocketAddress& address, const Target& target, const PeerInfo& info);
+  void MarkConnected(Time now, Target& target, const NodeKey& key);
 
   const Limits& limits_;
   const NodeKey self_;
@@ -120,7 +125,8 @@ class DialPlan {
   std::array<std::vector<Entry>, 3> entries_;  // by PeerEntrySource
   absl::btree_map<std::string, Name> names_;
   absl::btree_map<SocketAddress, Target> targets_;
-  absl::btree_set<NodeKey> connected_keys_;
+  absl::btree_map<NodeKey, PeerInfo> connected_;
+  std::vector<NodeKey> removed_;
   uint64_t next_dial_ = 1;
   Time next_sweep_ = kTimeNever;
   bool stopped_ = false;

@@ -1,0 +1,368 @@
+#include "flood/overlay_node.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "flood/base/check.h"
+#include "flood/peers/dial_plan.h"
+#include "flood/peers/peer_directory.h"
+#include "flood/scp_flood.h"
+#include "flood/set_exchange.h"
+#include "flood/slot_window.h"
+#include "flood/tx_flood.h"
+
+namespace overlay::flood {
+namespace {
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+
+}  // namespace
+
+class OverlayNode::Impl {
+ public:
+  Impl(const Limits& limits, const NodeOptions& options, Random random)
+      : limits_(limits),
+        window_(limits_),
+        directory_(limits_, stats_.peers),
+        dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"), stats_.peers),
+        scp_(limits_, window_, random.Fork("scp"), stats_.scp),
+        tx_(limits_, stats_.tx),
+        sets_(limits_, window_, stats_.sets) {}
+
+  void OnPeerEvent(Time now, const PeerEvent& event, ActionList& out);
+  void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
+  void OnResolved(Time now, const std::string& host,
+                  const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out) {
+    dial_plan_.OnResolved(now, host, addresses, out);
+    dial_plan_.OnDeadline(now, out);
+  }
+  void OnDrain() { dial_plan_.Stop(); }
+  void OnDeadline(Time now, ActionList& out);
+  std::optional<Time> NextDeadline() const;
+  const NodeStats& stats() const { return stats_; }
+  void CheckInvariants() const;
+
+ private:
+  // ---- peers
+  void Handle(Time now, const PeerConnected& connected, ActionList& out);
+  void Handle(Time now, const PeerDisconnected& disconnected, ActionList& out);
+  void Handle(Time now, const EnvelopeReceived& received, ActionList& out);
+  void Handle(Time now, const StateReceived& part, ActionList& out);
+  void Handle(Time now, const ControlReceived& control, ActionList& out);
+  void Handle(Time now, const TxControlReceived& control, ActionList& out);
+  void Handle(Time now, const RequestEnded& ended, ActionList& out);
+
+  // ---- core
+  void Handle(Time now, const CoreAttached& attached, ActionList& out);
+  void Handle(Time now, const CoreDetached& detached, ActionList& out);
+  void Handle(Time now, const CoreRoom& room, ActionList& out);
+  void Handle(Time now, const BroadcastEnvelope& broadcast, ActionList& out);
+  void Handle(Time now, const LedgerClosed& closed, ActionList& out);
+  void Handle(Time now, const TxSetExternalized& externalized, ActionList& out);
+  void Handle(Time now, const ConfigurePeers& configure, ActionList& out);
+  void Handle(Time now, const OperatorDisconnect& disconnect, ActionList& out);
+
+  void Heard(Time now, PeerId peer, const std::optional<EnvelopeHeard>& heard, ActionList& out);
+  void WindowMoved(Time now, ActionList& out);
+  void TellCorePresence(ActionList& out);
+  void ReconsiderConfigured();
+  // Takes the offences from `begin` on out of the list, and scores them.
+  void Settle(Time now, size_t begin, ActionList& out);
+
+  const Limits limits_;
+  NodeStats stats_;
+  SlotWindow window_;
+  PeerDirectory directory_;
+  DialPlan dial_plan_;
+  ScpFlood scp_;
+  TxFlood tx_;
+  SetExchange sets_;
+  Offences offences_;  // of the input being handled; empty between inputs
+  bool core_present_ = false;
+};
+
+// ---- peers ------------------------------------------------------------------------------------
+
+void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList& out) {
+  const size_t begin = out.size();
+  std::visit(Overloaded{
+                 [&](const DialEnded& e) {
+                   dial_plan_.OnDialEnded(now, e, out);
+                   dial_plan_.OnDeadline(now, out);
+                 },
+                 [&](const EnvelopeDone& e) {
+                   if (directory_.IsUp(e.peer)) scp_.OnEnvelopeDone(now, e, out);
+                 },
+                 [&](const PeerBlocked& e) {
+                   if (directory_.IsUp(e.peer)) scp_.OnPeerBlocked(e.peer, e.blocked);
+                 },
+                 [&](const BodiesRequested& e) {
+                   if (directory_.IsUp(e.peer)) tx_.OnBodiesRequested(now, e, out);
+                 },
+                 [&](const BodyReceived& e) {
+                   if (directory_.IsUp(e.peer)) tx_.OnBodyReceived(now, e, out);
+                 },
+                 [&](const SetRequested& e) {
+                   if (directory_.IsUp(e.peer)) sets_.OnSetRequested(now, e, out);
+                 },
+                 [&](const SetHeaderReceived& e) { sets_.OnHeader(now, e, out); },
+                 [&](const SetDataReceived& e) { sets_.OnData(now, e, out); },
+                 [&](const AnswerDone& e) {
+                   if (!directory_.IsUp(e.peer)) return;
+                   tx_.OnAnswerDone(now, e, out);
+                   sets_.OnAnswerDone(now, e, out);
+                 },
+                 [&](const PeerOffence& e) { offences_.push_back(e); },
+                 [&](const auto& e) { Handle(now, e, out); },
+             },
+             event);
+  Settle(now, begin, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const PeerConnected& connected, ActionList& out) {
+  const PeerId peer = connected.peer;
+  const PeerInfo& info = connected.info;
+  if (!directory_.OnPeerConnected(now, connected, dial_plan_.IsConfigured(info), out)) return;
+  dial_plan_.OnPeerConnected(now, info);
+  scp_.OnPeerConnected(now, peer, info.key, out);  // asks for its state
+  sets_.OnPeerConnected(now, peer, info.key, out);
+  out.push_back(PeerCommand(SendControl{peer, CoreStatus{core_present_}}));
+  tx_.OnPeerConnected(now, {peer, info.key, dial_plan_.IsPreferred(info)}, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const PeerDisconnected& disconnected, ActionList& out) {
+  const std::optional<PeerInfo> info = directory_.OnPeerDisconnected(disconnected, out);
+  if (!info) return;
+  dial_plan_.OnPeerDisconnected(now, *info, disconnected);
+  scp_.OnPeerDisconnected(now, disconnected.peer, out);
+  sets_.OnPeerDisconnected(now, disconnected.peer, out);
+  tx_.OnPeerDisconnected(now, disconnected.peer, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const EnvelopeReceived& received, ActionList& out) {
+  if (!directory_.IsUp(received.peer)) return;
+  Heard(now, received.peer, scp_.OnEnvelope(now, received.peer, received.envelope, out, offences_),
+        out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const StateReceived& part, ActionList& out) {
+  if (!directory_.IsUp(part.peer)) return;
+  Heard(now, part.peer, scp_.OnStateReceived(now, part, out, offences_), out);
+}
+
+void OverlayNode::Impl::Heard(Time now, PeerId peer, const std::optional<EnvelopeHeard>& heard,
+                              ActionList& out) {
+  if (heard) sets_.OnEnvelopeFromPeer(now, peer, heard->refs, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const ControlReceived& control, ActionList& out) {
+  const PeerId peer = control.peer;
+  if (!directory_.IsUp(peer)) return;
+  if (const auto* have = std::get_if<HaveSets>(&control.message)) {
+    sets_.OnHaveSets(now, peer, *have, out);
+  } else if (const auto* state = std::get_if<GetScpState>(&control.message)) {
+    scp_.OnGetScpState(now, peer, *state, out, offences_);
+  } else if (const auto* core = std::get_if<CoreStatus>(&control.message)) {
+    scp_.OnPeerCoreStatus(peer, core->present);
+  }
+}
+
+void OverlayNode::Impl::Handle(Time now, const TxControlReceived& control, ActionList& out) {
+  if (!directory_.IsUp(control.peer)) return;
+  if (const auto* inv = std::get_if<Inv>(&control.message)) {
+    tx_.OnInv(now, control.peer, *inv, out);
+  } else if (const auto* filter = std::get_if<FeeFilter>(&control.message)) {
+    tx_.OnFeeFilter(now, control.peer, *filter, out);
+  }
+}
+
+void OverlayNode::Impl::Handle(Time now, const RequestEnded& ended, ActionList& out) {
+  if (ended.request.value >= kSetRequestIdFirst) {
+    sets_.OnRequestEnded(now, ended, out);
+  } else if (directory_.IsUp(ended.peer)) {
+    tx_.OnRequestEnded(now, ended, out);
+  }
+}
+
+// ---- core -------------------------------------------------------------------------------------
+
+void OverlayNode::Impl::OnCoreInput(Time now, const CoreInput& input, ActionList& out) {
+  const size_t begin = out.size();
+  std::visit(Overloaded{
+                 [&](const RequestState& i) { scp_.OnRequestState(now, i, out); },
+                 [&](const StateReply& i) { scp_.OnStateReply(now, i, out); },
+                 [&](const EnvelopeVerdict& i) { scp_.OnVerdict(now, i, out, offences_); },
+                 [&](const SubmitTransactions& i) { tx_.OnSubmit(now, i, out); },
+                 [&](const TransactionVerdicts& i) { tx_.OnVerdicts(now, i, out); },
+                 [&](const OfferChunk& i) { sets_.OnOfferChunk(now, i, out); },
+                 [&](const FetchSet& i) { sets_.OnFetch(now, i, out); },
+                 [&](const CancelFetch& i) { sets_.OnCancelFetch(now, i, out); },
+                 [&](const TopQuery& i) { tx_.OnTopQuery(now, i, out); },
+                 [&](const CancelTopQuery& i) { tx_.OnCancelTopQuery(now, i); },
+                 [&](const OperatorConnect& i) {
+                   dial_plan_.Connect(now, i, out);
+                   ReconsiderConfigured();
+                   dial_plan_.OnDeadline(now, out);
+                 },
+                 [&](const auto& i) { Handle(now, i, out); },
+             },
+             input);
+  Settle(now, begin, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const CoreAttached& attached, ActionList& out) {
+  core_present_ = true;
+  window_.OnCoreAttached(now, attached.newest_closed);
+  directory_.OnCoreAttached(out);
+  WindowMoved(now, out);
+  scp_.OnCoreAttached(now, attached.state_policy, out);
+  tx_.OnCoreAttached(now, attached, out);
+  TellCorePresence(out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const CoreDetached&, ActionList& out) {
+  core_present_ = false;
+  scp_.OnCoreDetached(now, out);
+  sets_.OnCoreDetached(now, out);
+  tx_.OnCoreDetached(now, out);
+  // The core's part of the configured set outlives it: a core that restarts finds its peers.
+  TellCorePresence(out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const CoreRoom& room, ActionList& out) {
+  if (room.stream == CoreStream::kScp) {
+    scp_.OnCoreRoom(now, room.messages, out);
+  } else {
+    tx_.OnCoreRoom(now, room.messages, out);
+  }
+}
+
+void OverlayNode::Impl::Handle(Time now, const BroadcastEnvelope& broadcast, ActionList& out) {
+  const std::optional<EnvelopeBroadcast> sent = scp_.OnBroadcast(now, broadcast, out);
+  if (sent) sets_.OnEnvelopeFromCore(now, sent->refs, sent->peers_sent_it, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const LedgerClosed& closed, ActionList& out) {
+  if (window_.OnLedgerClosed(now, closed.seq, closed.tracking, closed.keep_slots)) {
+    WindowMoved(now, out);
+  }
+  tx_.OnLedgerClosed(now, closed.seq, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const TxSetExternalized& externalized, ActionList& out) {
+  sets_.OnTxSetExternalized(externalized.set);
+  tx_.OnTxSetExternalized(now, externalized, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const ConfigurePeers& configure, ActionList& out) {
+  dial_plan_.Configure(now, configure, out);
+  ReconsiderConfigured();
+  for (const NodeKey& key : dial_plan_.TakeRemoved()) {
+    if (const auto peer = directory_.FindKey(key)) {
+      out.push_back(
+          PeerCommand(DropPeer{*peer, CloseReason::kDisconnectRequested, "no longer configured"}));
+    }
+  }
+  dial_plan_.OnDeadline(now, out);
+}
+
+void OverlayNode::Impl::Handle(Time, const OperatorDisconnect& disconnect, ActionList& out) {
+  dial_plan_.Forget(disconnect.key);
+  ReconsiderConfigured();
+  if (const auto peer = directory_.FindKey(disconnect.key)) {
+    out.push_back(
+        PeerCommand(DropPeer{*peer, CloseReason::kDisconnectRequested, "by the operator"}));
+  }
+}
+
+// ---- common -----------------------------------------------------------------------------------
+
+void OverlayNode::Impl::WindowMoved(Time now, ActionList& out) {
+  scp_.OnWindowMoved(now, out);
+  sets_.OnWindowMoved(now, out);
+}
+
+void OverlayNode::Impl::TellCorePresence(ActionList& out) {
+  for (PeerId peer : directory_.List()) {
+    out.push_back(PeerCommand(SendControl{peer, CoreStatus{core_present_}}));
+  }
+}
+
+void OverlayNode::Impl::ReconsiderConfigured() {
+  for (PeerId peer : directory_.List()) {
+    directory_.SetConfigured(peer, dial_plan_.IsConfigured(*directory_.Find(peer)));
+  }
+}
+
+void OverlayNode::Impl::Settle(Time now, size_t begin, ActionList& out) {
+  const auto is_offence = [](const Action& action) {
+    return std::holds_alternative<PeerOffence>(action);
+  };
+  const auto first = out.begin() + static_cast<ptrdiff_t>(begin);
+  for (auto it = first; it != out.end(); ++it) {
+    if (is_offence(*it)) offences_.push_back(std::get<PeerOffence>(*it));
+  }
+  if (offences_.empty()) return;
+  out.erase(std::remove_if(first, out.end(), is_offence), out.end());
+  for (const PeerOffence& offence : offences_) directory_.OnOffence(now, offence, out);
+  offences_.clear();
+}
+
+void OverlayNode::Impl::OnDeadline(Time now, ActionList& out) {
+  const size_t begin = out.size();
+  if (window_.OnDeadline(now)) WindowMoved(now, out);
+  scp_.OnDeadline(now, out);
+  sets_.OnDeadline(now, out);
+  tx_.OnDeadline(now, out);
+  dial_plan_.OnDeadline(now, out);
+  Settle(now, begin, out);
+}
+
+std::optional<Time> OverlayNode::Impl::NextDeadline() const {
+  Time next = kTimeNever;
+  for (const std::optional<Time>& deadline :
+       {window_.NextDeadline(), scp_.NextDeadline(), sets_.NextDeadline(), tx_.NextDeadline(),
+        dial_plan_.NextDeadline()}) {
+    if (deadline) next = std::min(next, *deadline);
+  }
+  return next == kTimeNever ? std::nullopt : std::optional<Time>(next);
+}
+
+void OverlayNode::Impl::CheckInvariants() const {
+  window_.CheckInvariants();
+  directory_.CheckInvariants();
+  dial_plan_.CheckInvariants();
+  scp_.CheckInvariants();
+  tx_.CheckInvariants();
+  sets_.CheckInvariants();
+  OVERLAY_CHECK(offences_.empty());
+}
+
+// ---- the facade -------------------------------------------------------------------------------
+
+OverlayNode::OverlayNode(const Limits& limits, const NodeOptions& options, Random random)
+    : impl_(std::make_unique<Impl>(limits, options, random)) {}
+OverlayNode::~OverlayNode() = default;
+
+void OverlayNode::OnPeerEvent(Time now, const PeerEvent& event, ActionList& out) {
+  impl_->OnPeerEvent(now, event, out);
+}
+void OverlayNode::OnCoreInput(Time now, const CoreInput& input, ActionList& out) {
+  impl_->OnCoreInput(now, input, out);
+}
+void OverlayNode::OnResolved(Time now, const std::string& host,
+                             const absl::StatusOr<std::vector<SocketAddress>>& addresses,
+                             ActionList& out) {
+  impl_->OnResolved(now, host, addresses, out);
+}
+void OverlayNode::OnDrain(Time, ActionList&) { impl_->OnDrain(); }
+void OverlayNode::OnDeadline(Time now, ActionList& out) { impl_->OnDeadline(now, out); }
+std::optional<Time> OverlayNode::NextDeadline() const { return impl_->NextDeadline(); }
+const NodeStats& OverlayNode::stats() const { return impl_->stats(); }
+void OverlayNode::CheckInvariants() const { impl_->CheckInvariants(); }
+
+}  // namespace overlay::flood
