@@ -129,7 +129,8 @@ absl::Status WriteNodeKeyFile(const std::string& path, const SecretSeed& seed) {
     unlink(path.c_str());
     return status;
   }
-  // The name must survive a crash too. A file system that cannot sync a folder is no reason to fail.
+  // The name must survive a crash too. A file system that cannot sync a folder is no reason to
+  // fail.
   const size_t slash = path.rfind('/');
   const std::string folder =
       slash == std::string::npos ? "." : path.substr(0, slash == 0 ? 1 : slash);

@@ -1,4 +1,5 @@
-// Datagrams that belong to no connection: new handshakes, version negotiation, Retry, stateless resets.
+// Datagrams that belong to no connection: new handshakes, version negotiation, Retry, stateless
+// resets.
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include "transport/quic_endpoint_impl.h"
@@ -6,7 +7,8 @@
 namespace overlay::transport {
 namespace {
 
-// RFC 9000, 10.3: short enough that a reset cannot be told from a small packet, long enough to hold its token.
+// RFC 9000, 10.3: short enough that a reset cannot be told from a small packet, long enough to hold
+// its token.
 constexpr size_t kResetBytesMax = 43;
 constexpr size_t kResetBytesMin = NGTCP2_MIN_STATELESS_RESET_RANDLEN + 16;
 // Connections dialled to one address that are asked whether a packet is their reset.
@@ -35,9 +37,8 @@ void QuicEndpoint::Impl::Answer(Time now, const Path& path, std::vector<uint8_t>
   answers.push_back({path, std::move(payload)});
 }
 
-void QuicEndpoint::Impl::OnUnroutable(Time now, const Path& path,
-                                      absl::Span<const uint8_t> payload, bool long_header,
-                                      QuicEvents& out) {
+void QuicEndpoint::Impl::OnUnroutable(Time now, const Path& path, absl::Span<const uint8_t> payload,
+                                      bool long_header, QuicEvents& out) {
   if (long_header) {
     OnFirstPacket(now, path, payload);
     return;
@@ -47,8 +48,8 @@ void QuicEndpoint::Impl::OnUnroutable(Time now, const Path& path,
   AnswerWithReset(now, path, payload.subspan(1, kLocalCidBytes), payload.size());
 }
 
-bool QuicEndpoint::Impl::OfferAsReset(Time now, const Path& path,
-                                      absl::Span<const uint8_t> payload, QuicEvents& out) {
+bool QuicEndpoint::Impl::OfferAsReset(Time now, const Path& path, absl::Span<const uint8_t> payload,
+                                      QuicEvents& out) {
   if (payload.size() < kResetBytesMin) return false;
   std::vector<ConnectionId> candidates;
   for (auto it = dialled_to.lower_bound({path.remote, ConnectionId{}});
@@ -66,8 +67,8 @@ bool QuicEndpoint::Impl::OfferAsReset(Time now, const Path& path,
   return false;
 }
 
-void QuicEndpoint::Impl::AnswerWithReset(Time now, const Path& path,
-                                         absl::Span<const uint8_t> dcid, size_t bytes) {
+void QuicEndpoint::Impl::AnswerWithReset(Time now, const Path& path, absl::Span<const uint8_t> dcid,
+                                         size_t bytes) {
   // R4: smaller than what it answers, or two endpoints could answer each other for ever.
   const size_t size = std::min(kResetBytesMax, bytes - 1);
   if (size < kResetBytesMin) return;
@@ -109,9 +110,9 @@ void QuicEndpoint::Impl::AnswerWithRetry(Time now, const Path& path, const ngtcp
       static_cast<ngtcp2_tstamp>(now.time_since_epoch().count()));
   if (token_bytes < 0) return;
   std::vector<uint8_t> packet(kDatagramBytesMax);
-  packet.resize(Nonnegative(ngtcp2_crypto_write_retry(
-      packet.data(), packet.size(), header.version, &header.scid, &scid, &header.dcid, token.data(),
-      static_cast<size_t>(token_bytes))));
+  packet.resize(Nonnegative(
+      ngtcp2_crypto_write_retry(packet.data(), packet.size(), header.version, &header.scid, &scid,
+                                &header.dcid, token.data(), static_cast<size_t>(token_bytes))));
   Answer(now, path, std::move(packet), answer_limit, counters.retries_sent);
 }
 
@@ -138,9 +139,9 @@ bool QuicEndpoint::Impl::CheckToken(Time now, const Path& path, const ngtcp2_pkt
   }
   ++counters.tokens_refused;
   std::vector<uint8_t> packet(kDatagramBytesMax);
-  packet.resize(Nonnegative(ngtcp2_crypto_write_connection_close(
-      packet.data(), packet.size(), header.version, &header.scid, &header.dcid, kInvalidToken,
-      nullptr, 0)));
+  packet.resize(Nonnegative(
+      ngtcp2_crypto_write_connection_close(packet.data(), packet.size(), header.version,
+                                           &header.scid, &header.dcid, kInvalidToken, nullptr, 0)));
   uint64_t not_counted = 0;
   Answer(now, path, std::move(packet), answer_limit, not_counted);
   return false;
@@ -221,8 +222,8 @@ void QuicEndpoint::Impl::Begin(Time now, const Waiting& first_datagram, QuicEven
   params.initial_dcid = dcid;
   params.retried_dcid = first_datagram.retried_dcid;
   params.token.assign(header.token, header.token + header.tokenlen);
-  absl::StatusOr<std::unique_ptr<QuicConnection>> connection = QuicConnection::Accept(
-      now, params, settings.quic, identity, random.Fork(params.id.value));
+  absl::StatusOr<std::unique_ptr<QuicConnection>> connection =
+      QuicConnection::Accept(now, params, settings.quic, identity, random.Fork(params.id.value));
   if (!connection.ok()) {
     ++counters.handshakes_refused_queue;
     return;

@@ -1,5 +1,5 @@
-// What ngtcp2 tells us while it reads or writes: turned into events and connection ids, nothing else. None of
-// these may call ngtcp2 functions that read or write packets.
+// What ngtcp2 tells us while it reads or writes: turned into events and connection ids, nothing
+// else. None of these may call ngtcp2 functions that read or write packets.
 #include <algorithm>
 
 #include "flood/base/crypto.h"
@@ -8,8 +8,8 @@
 namespace overlay::transport {
 namespace {
 
-// The decrypt callback is told no connection. The loop is one thread and a read is not reentrant, but
-// tests and fuzzers may run several loops.
+// The decrypt callback is told no connection. The loop is one thread and a read is not reentrant,
+// but tests and fuzzers may run several loops.
 thread_local bool decrypted_something = false;
 
 using Impl = QuicConnection::Impl;
@@ -21,10 +21,9 @@ void Report(Impl& impl, QuicEvent::What what) {
   if (impl.events != nullptr) impl.events->Add(impl.id, std::move(what));
 }
 
-int OnDecrypt(uint8_t* dest, const ngtcp2_crypto_aead* aead,
-              const ngtcp2_crypto_aead_ctx* aead_ctx, const uint8_t* ciphertext,
-              size_t ciphertext_bytes, const uint8_t* nonce, size_t nonce_bytes, const uint8_t* aad,
-              size_t aad_bytes) {
+int OnDecrypt(uint8_t* dest, const ngtcp2_crypto_aead* aead, const ngtcp2_crypto_aead_ctx* aead_ctx,
+              const uint8_t* ciphertext, size_t ciphertext_bytes, const uint8_t* nonce,
+              size_t nonce_bytes, const uint8_t* aad, size_t aad_bytes) {
   const int rv = ngtcp2_crypto_decrypt_cb(dest, aead, aead_ctx, ciphertext, ciphertext_bytes, nonce,
                                           nonce_bytes, aad, aad_bytes);
   if (rv == 0) decrypted_something = true;
@@ -37,7 +36,8 @@ void OnRand(uint8_t* dest, size_t bytes, const ngtcp2_rand_ctx* context) {
 
 int OnHandshakeCompleted(ngtcp2_conn* conn, void* user_data) {
   Impl& impl = ImplOf(user_data);
-  if (!impl.tls->peer_key()) return NGTCP2_ERR_CALLBACK_FAILURE;  // no handshake without a proven key
+  if (!impl.tls->peer_key())
+    return NGTCP2_ERR_CALLBACK_FAILURE;  // no handshake without a proven key
   impl.peer_key = *impl.tls->peer_key();
   impl.completed = true;
   impl.state = ConnectionState::kOpen;
@@ -67,9 +67,9 @@ int OnStreamData(ngtcp2_conn*, uint32_t flags, int64_t stream, uint64_t offset, 
                  size_t bytes, void* user_data, void*) {
   Impl& impl = ImplOf(user_data);
   if (impl.events == nullptr) return 0;
-  impl.events->Add(impl.id, StreamData{stream, offset,
-                                       impl.events->Keep(absl::MakeConstSpan(data, bytes)),
-                                       (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0});
+  impl.events->Add(impl.id,
+                   StreamData{stream, offset, impl.events->Keep(absl::MakeConstSpan(data, bytes)),
+                              (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0});
   return 0;
 }
 
@@ -146,8 +146,7 @@ int OnRetiredCid(ngtcp2_conn*, const ngtcp2_cid* cid, void* user_data) {
 }
 
 int OnPathChallenge(ngtcp2_conn*, uint8_t* data, void* user_data) {
-  FillUnpredictable(ImplOf(user_data).random,
-                    absl::MakeSpan(data, NGTCP2_PATH_CHALLENGE_DATALEN));
+  FillUnpredictable(ImplOf(user_data).random, absl::MakeSpan(data, NGTCP2_PATH_CHALLENGE_DATALEN));
   return 0;
 }
 

@@ -14,8 +14,8 @@ namespace {
 constexpr size_t kCloseReasonBytesMax = 256;
 constexpr uint8_t kTlsAlertNone = 0;
 
-// From large to small: Ethernet with IPv6; a tunnel with IPv4 and with IPv6; IPv6's minimum less headers
-// that some provider added. What ngtcp2 probes by itself stops at 1,444.
+// From large to small: Ethernet with IPv6; a tunnel with IPv4 and with IPv6; IPv6's minimum less
+// headers that some provider added. What ngtcp2 probes by itself stops at 1,444.
 constexpr uint16_t kMtuProbes[] = {1452, 1420, 1400, 1280};
 
 uint64_t Nanos(Duration d) { return static_cast<uint64_t>(d.count()); }
@@ -132,8 +132,8 @@ absl::Status QuicConnection::Impl::Setup(Time now, const Path& path, const ngtcp
   gnutls_session_set_ptr(tls->handle(), &conn_ref);
   ngtcp2_conn_set_tls_native_handle(made, tls->handle());
   cid_changes.push_back({FromNgCid(scid), true});
-  // The dialler goes on using the id that it chose until it has seen ours, and delayed copies of its first
-  // packet must not open another connection: the route lives as long as the connection.
+  // The dialler goes on using the id that it chose until it has seen ours, and delayed copies of
+  // its first packet must not open another connection: the route lives as long as the connection.
   if (accept != nullptr) cid_changes.push_back({accept->initial_dcid, true});
   last_received = now;
   return absl::OkStatus();
@@ -250,8 +250,7 @@ absl::StatusOr<std::unique_ptr<QuicConnection>> QuicConnection::Accept(Time now,
   if (!tls.ok()) return tls.status();
   impl->tls = *std::move(tls);
   const ngtcp2_cid scid = ToNgCid(NewLocalCid(impl->random));
-  absl::Status status =
-      impl->Setup(now, params.path, ToNgCid(params.client_scid), scid, &params);
+  absl::Status status = impl->Setup(now, params.path, ToNgCid(params.client_scid), scid, &params);
   if (!status.ok()) return status;
   return std::unique_ptr<QuicConnection>(new QuicConnection(std::move(impl)));
 }
@@ -295,9 +294,7 @@ RemoteLimits QuicConnection::remote_limits() const {
   return limits;
 }
 
-Path QuicConnection::path() const {
-  return FromNgPath(*ngtcp2_conn_get_path(impl_->conn.get()));
-}
+Path QuicConnection::path() const { return FromNgPath(*ngtcp2_conn_get_path(impl_->conn.get())); }
 uint64_t QuicConnection::uni_streams_left() const {
   return ngtcp2_conn_get_streams_uni_left(impl_->conn.get()) + impl_->spare_uni.size();
 }
@@ -411,7 +408,8 @@ std::optional<StreamId> QuicConnection::OpenBidi() {
   return stream;
 }
 
-// The errors of these are about a stream that is gone or was never ours: nothing is left to do then.
+// The errors of these are about a stream that is gone or was never ours: nothing is left to do
+// then.
 void QuicConnection::ResetSending(StreamId stream, uint64_t code) {
   if (!is_open()) return;
   impl_->flush_wanted = true;

@@ -1,7 +1,8 @@
 // transport/quic_connection_impl.h
 //
-// The inside of QuicConnection, shared by its three sources: quic_connection.cc (contract and states),
-// quic_callbacks.cc (what ngtcp2 tells us), quic_write.cc (building packets). Nobody else includes it.
+// The inside of QuicConnection, shared by its three sources: quic_connection.cc (contract and
+// states), quic_callbacks.cc (what ngtcp2 tells us), quic_write.cc (building packets). Nobody else
+// includes it.
 #ifndef OVERLAY_TRANSPORT_QUIC_CONNECTION_IMPL_H_
 #define OVERLAY_TRANSPORT_QUIC_CONNECTION_IMPL_H_
 
@@ -43,8 +44,8 @@ inline QuicCid FromNgCid(const ngtcp2_cid& cid) {
   return QuicCid::Of(absl::MakeConstSpan(cid.data, cid.datalen));
 }
 
-// Bytes that nobody can predict who has seen earlier ones: a hash of draws from `random`, so that its state
-// does not follow from the connection ids that go over the wire in clear.
+// Bytes that nobody can predict who has seen earlier ones: a hash of draws from `random`, so that
+// its state does not follow from the connection ids that go over the wire in clear.
 void FillUnpredictable(Random& random, absl::Span<uint8_t> out);
 QuicCid NewLocalCid(Random& random);
 ngtcp2_callbacks QuicCallbacks();
@@ -93,8 +94,8 @@ struct QuicConnection::Impl {
   // --- quic_write.cc ---
   WriteResult Drain(Time now, DatagramSink& sink, StreamSource* source, const WritePass& pass,
                     QuicEvents& out);
-  // Bytes written, 0 when nothing can go, or a fatal error of ngtcp2. `starved` is set when the source had
-  // nothing (more).
+  // Bytes written, 0 when nothing can go, or a fatal error of ngtcp2. `starved` is set when the
+  // source had nothing (more).
   ngtcp2_ssize WritePacket(absl::Span<uint8_t> dest, ngtcp2_path* path, ngtcp2_tstamp ts,
                            StreamSource* source, WriteGoal goal, bool& starved);
   void WriteClosePacket(Time now, DatagramSink& sink, WriteResult& result);

@@ -7,8 +7,8 @@
 namespace overlay::transport {
 namespace {
 
-// A timer of ngtcp2 that stays in the past although it was handled is asked again after this time, so that
-// no mistake of ours or of its makes the loop spin.
+// A timer of ngtcp2 that stays in the past although it was handled is asked again after this time,
+// so that no mistake of ours or of its makes the loop spin.
 constexpr Duration kStuckTimerRetry = std::chrono::milliseconds(1);
 
 }  // namespace
@@ -95,7 +95,8 @@ void QuicEndpoint::Impl::Feed(Time now, ConnectionId id, const Path& path,
   Entry* entry = FindEntry(id);
   if (entry == nullptr) return;
   Touch(id, *entry);
-  // A dialled connection knows one constant local address, the wildcard, and drops what names another.
+  // A dialled connection knows one constant local address, the wildcard, and drops what names
+  // another.
   const Path seen = entry->dialled ? Path{SocketAddress{}, path.remote} : path;
   const bool was_closed = entry->connection->is_closed();
   const ReadOutcome outcome = entry->connection->OnDatagram(now, seen, payload, out);

@@ -73,9 +73,9 @@ std::array<uint8_t, 16> AddressGroup(const SocketAddress& address);
 struct QuicEndpoint::Impl {
   struct Entry {
     std::unique_ptr<QuicConnection> connection;
-    std::vector<QuicCid> cids;         // our routes to it
-    std::optional<Time> deadline;      // as it stands in `deadlines`
-    std::optional<SocketAddress> dialled;  // as it stands in `dialled_to`
+    std::vector<QuicCid> cids;                               // our routes to it
+    std::optional<Time> deadline;                            // as it stands in `deadlines`
+    std::optional<SocketAddress> dialled;                    // as it stands in `dialled_to`
     std::optional<std::array<uint8_t, 16>> half_open_group;  // accepted, handshake not completed
     bool touched = false;
     bool flush = false;  // stands in `to_flush`
@@ -107,8 +107,8 @@ struct QuicEndpoint::Impl {
             QuicEvents& out);
 
   // --- quic_accept.cc ---
-  void OnUnroutable(Time now, const Path& path, absl::Span<const uint8_t> payload,
-                    bool long_header, QuicEvents& out);
+  void OnUnroutable(Time now, const Path& path, absl::Span<const uint8_t> payload, bool long_header,
+                    QuicEvents& out);
   bool OfferAsReset(Time now, const Path& path, absl::Span<const uint8_t> payload, QuicEvents& out);
   void AnswerWithReset(Time now, const Path& path, absl::Span<const uint8_t> dcid, size_t bytes);
   void AnswerWithVersions(Time now, const Path& path, const ngtcp2_version_cid& header);

@@ -52,7 +52,8 @@ class Batcher {
 
 constexpr StreamId kNoStream = -1;
 
-// What goes next, or a chunk of kNoStream. `refused`: what was refused last, which must not come again.
+// What goes next, or a chunk of kNoStream. `refused`: what was refused last, which must not come
+// again.
 StreamChunk AskSource(StreamSource* source, StreamId refused) {
   StreamChunk nothing{kNoStream, {}, false};
   if (source == nullptr) return nothing;

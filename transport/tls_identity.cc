@@ -33,8 +33,7 @@ gnutls_datum_t DatumOf(absl::Span<const uint8_t> bytes) {
 }
 
 gnutls_datum_t DatumOf(std::string_view text) {
-  return DatumOf(
-      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  return DatumOf(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
 }
 
 // HKDF-SHA256 with a label for each use, so that one secret tells nothing of another.
@@ -109,7 +108,8 @@ int TlsSession::Refuse(int error, std::string why) {
 
 int TlsSession::VerifyPeer(gnutls_session_int* handle) {
   TlsSession& session = *static_cast<TlsSession*>(gnutls_db_get_ptr(handle));
-  // GNUTLS_ALPN_MANDATORY covers a peer that offers other names; one that offers none is caught here.
+  // GNUTLS_ALPN_MANDATORY covers a peer that offers other names; one that offers none is caught
+  // here.
   gnutls_datum_t protocol{};
   if (gnutls_alpn_get_selected_protocol(handle, &protocol) < 0) {
     return session.Refuse(GNUTLS_E_NO_APPLICATION_PROTOCOL, "the peer named no protocol (ALPN)");
