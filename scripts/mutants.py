@@ -17,8 +17,10 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATCHES = os.path.join(ROOT, "tests", "mutants")
+# The copy is built as the release preset builds, in a folder at the same place inside the tree: so the
+# compiler cache has everything that no mutant touches.
 COPY = os.path.join(ROOT, "build", "mutants", "tree")
-BUILD = os.path.join(ROOT, "build", "mutants", "build")
+BUILD = os.path.join(COPY, "build", "release")
 TEST_SECONDS_MAX = 300  # a mutant that hangs its test is caught, but only if the test ends by itself before
 
 RULE_LINE = re.compile(r"^//\s{1,4}(R\d+)\s+\S")
@@ -144,7 +146,9 @@ def refresh_copy():
                              "--exclude-standard"], check=True, capture_output=True).stdout
     wanted = {path for path in listed.decode().split("\0")
               if path and os.path.isfile(os.path.join(ROOT, path))}
-    for folder, _, names in os.walk(COPY):
+    for folder, folders, names in os.walk(COPY):
+        if folder == COPY and "build" in folders:
+            folders.remove("build")
         for name in names:
             if os.path.relpath(os.path.join(folder, name), COPY) not in wanted:
                 os.remove(os.path.join(folder, name))
@@ -163,7 +167,7 @@ def refresh_copy():
 
 
 def environment():
-    env = {**os.environ, "CCACHE_BASEDIR": os.path.dirname(COPY), "CCACHE_NOHASHDIR": "1"}
+    env = {**os.environ, "CCACHE_BASEDIR": COPY, "CCACHE_NOHASHDIR": "1"}
     env.setdefault("OVERLAY_CORPUS", os.path.join(ROOT, "..", "shared", "corpus"))
     return env
 
@@ -196,9 +200,8 @@ def prepare(mutants):
     """Builds the copy without any mutant; returns what is wrong with the tests that the mutants name."""
     os.makedirs(COPY, exist_ok=True)
     refresh_copy()
-    configured = subprocess.run(
-        ["cmake", "-S", COPY, "-B", BUILD, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
-         "-DCMAKE_CXX_FLAGS_DEBUG=-O1"], capture_output=True, text=True, env=environment())
+    configured = subprocess.run(["cmake", "--preset", "release"], cwd=COPY, capture_output=True,
+                                text=True, env=environment())
     if configured.returncode != 0:
         return [configured.stdout + configured.stderr]
     built = build(sorted({mutant.target for mutant in mutants}))
