@@ -1,40 +1,53 @@
 // flood/tx_flood.h
 //
-// Transactions, whole: pulled from peers, judged once by the core, kept in the mempool, announced and served.
-// A facade over the tracker (whom to ask), the table (what is held), the mempool (what it is worth), the
-// advertiser (who is told) and the memory of what must not come back. OverlayNode routes inputs here.
+// Transactions, whole: pulled from peers, judged once by the core, kept in the mempool, announced
+// and served. A facade over the tracker (whom to ask), the table (what is held), the mempool (what
+// it is worth), the advertiser (who is told) and the memory of what must not come back. OverlayNode
+// routes inputs here.
 //
-// A transaction:  announced -> demanded -> [body] -> pending -> [verdict] -> pooled -> externalized, remembered
+// A transaction:  announced -> demanded -> [body] -> pending -> [verdict] -> pooled ->
+// externalized, remembered
 //                                                       |                      |
-//                                                       +-- refused, aged -----+-- remembered, or just gone
+//                                                       +-- refused, aged -----+-- remembered, or
+//                                                       just gone
 //
 // Rules
-//   R1  A body counts only if its SHA-256 is the hash that was asked for, it is no longer than announced, and it
-//       can be skimmed. Anything else is an offence of its sender, and the next announcer is asked.
-//   R2  A peer's transaction is pending until the core's verdict; only valid ones are announced, served and
-//       proposed. A core that does not judge: arrival is enough. A core's own submission needs no verdict.
-//       Why: a node that relays what it has not judged is an amplifier for whoever forges.
-//   R3  Pending transactions and demands under way together never exceed `pending_share_of_mempool` of the
-//       mempool's count and bytes: at the cap no more is demanded.
-//       Why: the announcements wait at no cost; bodies would fill memory at the speed of the fastest peer.
-//   R4  Pending ones are delivered again at Attach. One that has been offered and stays unjudged for
-//       `pending_reoffer_after` is offered once more, then dropped and remembered as aged out.
-//   R5  Malformed and stale ones, and what aged out, are not demanded for `refusals_remembered_ledgers`;
-//       malformed ones cost their sender an offence. `later` ones may be had again after the next close.
-//       A verdict may come for any hash at any time; `valid` takes back what was remembered of it.
-//   R6  What was externalized is gone when ExternalizedApplied is said, and is neither demanded, admitted nor
-//       returned for `refusals_remembered_ledgers` closes. Why: a late copy would be proposed a second time.
+//   R1  A body counts only if its SHA-256 is the hash that was asked for, it is no longer than
+//       announced, and it can be skimmed. Anything else is an offence of its sender, and the next
+//       announcer is asked.
+//   R2  A peer's transaction is pending until the core's verdict; only valid ones are announced,
+//       served and proposed. A core that does not judge: arrival is enough. A core's own submission
+//       needs no verdict. Why: a node that relays what it has not judged is an amplifier for
+//       whoever forges.
+//   R3  Pending transactions and demands under way together never exceed `pending_share_of_mempool`
+//       of the mempool's count and bytes: at the cap no more is demanded.
+//       Why: the announcements wait at no cost; bodies would fill memory at the speed of the
+//       fastest peer.
+//   R4  Pending ones are delivered again at Attach. One that has been offered and stays unjudged
+//       for `pending_reoffer_after` is offered once more, then dropped and remembered as aged out.
+//   R5  Malformed and stale ones, and what aged out, are not demanded for
+//       `refusals_remembered_ledgers`; malformed ones cost their sender an offence. `later` ones
+//       may be had again after the next close. A verdict may come for any hash at any time; `valid`
+//       takes back what was remembered of it.
+//   R6  What was externalized is gone when ExternalizedApplied is said, and is neither demanded,
+//       admitted nor returned for `refusals_remembered_ledgers` closes. Why: a late copy would be
+//       proposed a second time.
 //   R7  Each submission is answered exactly once, in order, and never by silence.
 //   R8  The core is handed at most as many transactions as it gave room for. What waits is bounded
-//       (`core_stream_message_count_max`, `core_stream_bytes_max`); what does not fit is counted, told as
-//       Overflow once a second at most, and offered again (R4; without a judging core when the queue has drained).
-//   R9  A demand of a peer is answered in its order: bodies up to kBodiesAnswerBytesMax (or one transaction),
-//       then `later`; with `bodies_queue_bytes_max` unacknowledged, or what is not held as valid, not-found.
-//   R10 A TopQuery is answered when all numbers up to its fence have been applied, at once if they have been.
-//   R11 A full lane tells its peers its floor, at most once a second, and takes it back when it has room again.
+//       (`core_stream_message_count_max`, `core_stream_bytes_max`); what does not fit is counted,
+//       told as Overflow once a second at most, and offered again (R4; without a judging core when
+//       the queue has drained).
+//   R9  A demand of a peer is answered in its order: bodies up to kBodiesAnswerBytesMax (or one
+//       transaction), then `later`; with `bodies_queue_bytes_max` unacknowledged, or what is not
+//       held as valid, not-found.
+//   R10 A TopQuery is answered when all numbers up to its fence have been applied, at once if they
+//       have been.
+//   R11 A full lane tells its peers its floor, at most once a second, and takes it back when it has
+//       room again.
 //
 // Bounds   those of the components; kTopQueriesWaitingMax fences.
-// Cost     O(peers) to admit; O(log pool) to place; one table look-up for an announcement of what is held.
+// Cost     O(peers) to admit; O(log pool) to place; one table look-up for an announcement of what
+//     is held.
 // Time     argument only; a step backwards delays work, never breaks a rule.
 // Threads  none: owned by the loop thread.
 // Not here encoding, streams, and what an offence costs (peers/peer_score).

@@ -1,10 +1,11 @@
 // flood/base/limits.h
 //
-// Every bound of the protocol in one place, each with its reason. An operator may change those that the
-// daemon's configuration names; the constants are on the wire or follow from it.
+// Every bound of the protocol in one place, each with its reason. An operator may change those that
+// the daemon's configuration names; the constants are on the wire or follow from it.
 #ifndef OVERLAY_FLOOD_BASE_LIMITS_H_
 #define OVERLAY_FLOOD_BASE_LIMITS_H_
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -26,9 +27,11 @@ inline constexpr size_t kFrameBytesMax = 64 * kKiB;
 static_assert(kInvEntryCountMax * (kHashBytes + 20) < kFrameBytesMax);
 // One answer to a GETDATA carries bodies up to this, or one transaction if that is larger.
 inline constexpr size_t kBodiesAnswerBytesMax = 64 * kKiB;
-// Messages between core and daemon: chunks of sets are this large, because parsing one holds the queue thread.
+// Messages between core and daemon: chunks of sets are this large, because parsing one holds the
+// queue thread.
 inline constexpr size_t kCoreChunkBytesMax = 128 * kKiB;
-// A core may not be further behind than this many slots of the network and still get every envelope.
+// A core may not be further behind than this many slots of the network and still get every
+// envelope.
 inline constexpr uint64_t kSlotsAheadMax = 100;
 
 struct Limits {
@@ -63,7 +66,11 @@ struct Limits {
   size_t mempool_count_max = 100'000;
   size_t mempool_bytes_max = 256 * kMiB;
   Duration mempool_age_max = std::chrono::seconds(300);
-  size_t mempool_per_account_max = 100;
+  size_t mempool_per_account_max = 100;  // 0: no limit
+  bool mempool_replace_by_fee =
+      true;  // same account and sequence number: 10 times the fee replaces
+  // Part of the mempool's caps that each lane has for itself (classic, Soroban).
+  std::array<double, 2> mempool_lane_share = {0.5, 0.5};
   double pending_share_of_mempool = 0.10;
   Duration pending_reoffer_after = std::chrono::seconds(10);
   uint64_t refusals_remembered_ledgers = 12;
@@ -73,6 +80,10 @@ struct Limits {
   size_t demands_total_max = 20'000;
   Duration demand_timeout = std::chrono::seconds(1);
   Duration demand_give_up = std::chrono::seconds(30);
+  // Requests for bodies open at a time to one peer: below the 48 streams that it grants, so that
+  // none waits for a stream while its silence is timed. What is announced meanwhile goes into the
+  // next, larger one.
+  size_t demand_requests_per_peer_max = 32;
   size_t inv_batch_count_max = kInvEntryCountMax;
   Duration inv_batch_delay = std::chrono::milliseconds(10);
   uint32_t mempool_announce_per_second = 5000;  // to a newly connected peer
