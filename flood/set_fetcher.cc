@@ -9,7 +9,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A request that R2 no longer counts is cancelled after this long without a byte: its stream is wanted back.
+// A request that R2 no longer counts is cancelled after this long without a byte: its stream is
+// wanted back.
 constexpr Duration kOverdueTimeout = 10s;
 // Requests of one want that may be open at once, the overdue ones included.
 constexpr size_t kActivePerWantMax = 2 * kParallelSourcesMax;

@@ -58,6 +58,8 @@ struct Limits {
   uint32_t scp_state_requests_per_minute = 10;
   Duration scp_state_timeout = std::chrono::seconds(5);
   Duration scp_state_core_timeout = std::chrono::seconds(2);
+  // Losses at limits are told to the core together, or a flood would flood it with reports.
+  Duration overflow_report_interval = std::chrono::seconds(1);
   size_t incomplete_envelope_bytes_max = 1 * kMiB;  // per peer, streams not yet complete
   Duration incomplete_envelope_timeout = std::chrono::seconds(10);
   Duration stalled_timeout = std::chrono::seconds(10);
