@@ -23,8 +23,9 @@ struct ResolveHost {
 // A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode takes it out
 // again and scores the peer, so it never reaches the owner.
 using Action = std::variant<PeerCommand, CoreOutput, ResolveHost, PeerOffence>;
-// Requests for sets are numbered from here up, requests for bodies below: RequestEnded does not say which.
-inline constexpr uint64_t kSetRequestIdFirst = uint64_t{1} << 63;
+// Requests for sets are numbered from here up, requests for bodies below: RequestEnded does not say which. Above
+// 2^63 are those that peers make of us (transport numbers them), because CancelRequest names both.
+inline constexpr uint64_t kSetRequestIdFirst = uint64_t{1} << 62;
 
 using ActionList = std::vector<Action>;
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Breaks each rule on purpose and demands that a test notices. tests/mutants/README.md has the format.
 
-usage: scripts/mutants.py --check      every rule has a mutant or a reason not to; every patch applies
+usage: scripts/mutants.py --check      every rule has a mutant, a reason not to, or is owed one; every patch applies
+       scripts/mutants.py --owed       print the rules that have neither mutant nor reason
        scripts/mutants.py [GLOB...]    build and run the mutants (of matching names) in a copy of the tree
 """
 import collections
@@ -16,8 +17,10 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATCHES = os.path.join(ROOT, "tests", "mutants")
+# The copy is built as the release preset builds, in a folder at the same place inside the tree: so the
+# compiler cache has everything that no mutant touches.
 COPY = os.path.join(ROOT, "build", "mutants", "tree")
-BUILD = os.path.join(ROOT, "build", "mutants", "build")
+BUILD = os.path.join(COPY, "build", "release")
 TEST_SECONDS_MAX = 300  # a mutant that hangs its test is caught, but only if the test ends by itself before
 
 RULE_LINE = re.compile(r"^//\s{1,4}(R\d+)\s+\S")
@@ -73,19 +76,19 @@ def read_mutants():
     return mutants, problems
 
 
-def read_exempt():
-    """(header, rule) -> reason, from lines 'HEADER RULE REASON'."""
-    exempt, problems = {}, []
-    with open(os.path.join(PATCHES, "EXEMPT"), encoding="utf-8") as file:
+def read_list(name, columns):
+    """The (header, rule) of each line of a list, and lines with fewer than `columns` words as problems."""
+    rules, problems = [], []
+    with open(os.path.join(PATCHES, name), encoding="utf-8") as file:
         for line in file:
             if not line.strip() or line.startswith("#"):
                 continue
             words = line.split(None, 2)
-            if len(words) < 3:
-                problems.append(f"tests/mutants/EXEMPT: no reason in '{line.strip()}'")
+            if len(words) < columns:
+                problems.append(f"tests/mutants/{name}: not enough in '{line.strip()}'")
             else:
-                exempt[(words[0], words[1])] = words[2].strip()
-    return exempt, problems
+                rules.append((words[0], words[1]))
+    return rules, problems
 
 
 def git_apply(folder, path, *arguments):
@@ -95,35 +98,45 @@ def git_apply(folder, path, *arguments):
                                           os.path.dirname(folder)})
 
 
+def uncovered():
+    """The rules that have neither a mutant nor a reason to have none."""
+    mutants, _ = read_mutants()
+    exempt, _ = read_list("EXEMPT", 3)
+    covered = {(mutant.header, rule) for mutant in mutants for rule in mutant.rules}
+    return [rule for rule in rules_of_tree() if rule not in covered and rule not in exempt]
+
+
 def check():
     rules = rules_of_tree()
+    known = set(rules)
     mutants, problems = read_mutants()
-    exempt, exempt_problems = read_exempt()
-    problems += exempt_problems
-    known, covered = set(rules), set()
     for mutant in mutants:
         for rule in mutant.rules:
             if (mutant.header, rule) not in known:
                 problems.append(f"{mutant.name}: {mutant.header} has no rule {rule}")
-            covered.add((mutant.header, rule))
         applied = git_apply(ROOT, mutant.path, "--check")
         if applied.returncode != 0:
             problems.append(f"{mutant.name}: does not apply: {applied.stderr.strip()}")
-    for key in exempt:
-        if key not in known:
-            problems.append(f"EXEMPT: {key[0]} has no rule {key[1]}")
-        elif key in covered:
-            problems.append(f"EXEMPT: {key[0]} {key[1]} has a mutant")
-    for header, rule in rules:
-        if (header, rule) not in covered and (header, rule) not in exempt:
+    covered = {(mutant.header, rule) for mutant in mutants for rule in mutant.rules}
+    exempt, exempt_problems = read_list("EXEMPT", 3)
+    owed, owed_problems = read_list("OWED", 2)
+    problems += exempt_problems + owed_problems
+    for name, listed in (("EXEMPT", exempt), ("OWED", owed)):
+        for rule in listed:
+            if rule not in known:
+                problems.append(f"{name}: {rule[0]} has no rule {rule[1]}: remove the line")
+            elif rule in covered:
+                problems.append(f"{name}: {rule[0]} {rule[1]} has a mutant: remove the line")
+    for header, rule in uncovered():
+        if (header, rule) not in owed:
             problems.append(f"{header} {rule}: no mutant, and no reason in tests/mutants/EXEMPT")
     for problem in problems:
         print(problem)
     if not rules or not mutants:
         print("no rules or no mutants were found")
         return 1
-    print(f"{len(rules)} rules, {len(mutants)} mutants, {len(exempt)} exempt, "
-          f"{len(problems)} problems")
+    print(f"{len(rules)} rules, {len(mutants)} mutants of {len(covered)} of them, "
+          f"{len(exempt)} exempt, {len(owed)} owed, {len(problems)} problems")
     return 1 if problems else 0
 
 
@@ -133,7 +146,9 @@ def refresh_copy():
                              "--exclude-standard"], check=True, capture_output=True).stdout
     wanted = {path for path in listed.decode().split("\0")
               if path and os.path.isfile(os.path.join(ROOT, path))}
-    for folder, _, names in os.walk(COPY):
+    for folder, folders, names in os.walk(COPY):
+        if folder == COPY and "build" in folders:
+            folders.remove("build")
         for name in names:
             if os.path.relpath(os.path.join(folder, name), COPY) not in wanted:
                 os.remove(os.path.join(folder, name))
@@ -152,7 +167,7 @@ def refresh_copy():
 
 
 def environment():
-    env = {**os.environ, "CCACHE_BASEDIR": os.path.dirname(COPY), "CCACHE_NOHASHDIR": "1"}
+    env = {**os.environ, "CCACHE_BASEDIR": COPY, "CCACHE_NOHASHDIR": "1"}
     env.setdefault("OVERLAY_CORPUS", os.path.join(ROOT, "..", "shared", "corpus"))
     return env
 
@@ -185,9 +200,8 @@ def prepare(mutants):
     """Builds the copy without any mutant; returns what is wrong with the tests that the mutants name."""
     os.makedirs(COPY, exist_ok=True)
     refresh_copy()
-    configured = subprocess.run(
-        ["cmake", "-S", COPY, "-B", BUILD, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
-         "-DCMAKE_CXX_FLAGS_DEBUG=-O1"], capture_output=True, text=True, env=environment())
+    configured = subprocess.run(["cmake", "--preset", "release"], cwd=COPY, capture_output=True,
+                                text=True, env=environment())
     if configured.returncode != 0:
         return [configured.stdout + configured.stderr]
     built = build(sorted({mutant.target for mutant in mutants}))
@@ -248,6 +262,9 @@ def main():
         return 0
     if arguments == ["--check"]:
         return check()
+    if arguments == ["--owed"]:
+        print("\n".join(f"{header} {rule}" for header, rule in uncovered()))
+        return 0
     return run(arguments)
 
 

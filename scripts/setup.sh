@@ -84,10 +84,11 @@ main() {
     *) die "unknown argument '$1': --help says more" ;;
   esac
 
-  [ -r /etc/os-release ] || die "this system has no /etc/os-release; Debian 12 and 13 are supported"
+  local os_release="${OVERLAY_OS_RELEASE:-/etc/os-release}"  # another one in tests
+  [ -r "$os_release" ] || die "this system has no $os_release; Debian 12 and 13 are supported"
   local ID="" VERSION_ID="" PRETTY_NAME=""
-  # shellcheck disable=SC1091
-  . /etc/os-release
+  # shellcheck disable=SC1090
+  . "$os_release"
   local backports=""
   case "$ID-$VERSION_ID" in
     debian-12)

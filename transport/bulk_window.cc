@@ -161,7 +161,8 @@ void BulkWindow::UpdateRate(Time now) {
   const Duration elapsed = now - round_began_at_;
   if (elapsed < std::max(smoothed_rtt_, kRoundMin)) return;
   const double rate = static_cast<double>(departed_bytes_ - round_departed_bytes_) / Ns(elapsed);
-  if (last_round_well_used_ || rate > rate_bytes_per_ns_) rate_bytes_per_ns_ = rate;
+  const bool full = last_round_well_used_ && round_well_used_;
+  if (full || (!idle_ && rate > rate_bytes_per_ns_)) rate_bytes_per_ns_ = rate;
   rate_largest_bytes_per_ns_ =
       std::max(rate, Decay(rate_largest_bytes_per_ns_, Ns(elapsed), kRateDecayNs));
   round_began_at_ = now;
@@ -282,6 +283,7 @@ void BulkWindow::MaybeGoIdle(Time now) {
   const double quarter = std::max(window_bytes_ / 4, static_cast<double>(kBulkWindowBytesInitial));
   window_bytes_ = std::min(window_bytes_, quarter);
   quiet_since_.reset();
+  RestartSamples(now);
   Clamp();
 }
 

@@ -21,9 +21,9 @@
 //        base. Why: the smallest filters jitter; the latest costs a fifth of the link and all
 //        fairness.
 //   R4   T = max(T0, min(6 Dm, max(6 ms, base/10))); T0 = max(1 ms, base/20, half a packet's time
-//        at `rate`): what departed in the last round of max(srtt, 1 ms) after one that used 0.75 W,
-//        or that departed faster. Why: p99 lands near 1.2 T0, and below a packet's time everything
-//        starves; a round that lacked bulk says nothing about the path.
+//        at `rate`): what departed in the last round of max(srtt, 1 ms) that used 0.75 W, as the
+//        one before, or that departed faster. Why: p99 lands near 1.2 T0, and below a packet's time
+//        everything starves; a round that lacked bulk says nothing about the path.
 //   R5   D averages |r1 - (r0 + r2)/2| of successive samples, clipped to 4 D + 50 us, outside start
 //        and hold and while q <= T; Dm = the largest D, decaying over 30 s. Why: the second
 //        difference does not see a queue that grows steadily, and the cap of R4 bounds the harm

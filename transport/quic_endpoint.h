@@ -123,8 +123,8 @@ class QuicEndpoint {
   // `path.local`: where it arrived, or unspecified when the socket does not tell.
   void OnDatagram(Time now, const Path& path, absl::Span<const uint8_t> payload, QuicEvents& out);
   void OnDeadline(Time now, QuicEvents& out);
-  // Begins waiting handshakes as far as R2 allows. Call after class 0 was written. True: more may
-  // be begun at once, in the next turn.
+  // Begins one waiting handshake if R2 allows. Call after class 0 was written. True: another may be
+  // begun at once: look at class 0 first.
   bool AcceptWaiting(Time now, QuicEvents& out);
 
   // --- Commands ---

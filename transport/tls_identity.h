@@ -42,6 +42,8 @@ inline constexpr char kAlpn[] = "scp-overlay/1";
 // One TLS session, driven by ngtcp2. Does not move: GnuTLS keeps its address.
 class TlsSession {
  public:
+  // Takes over a session of GnuTLS, to which ngtcp2 has the only other pointer.
+  TlsSession(gnutls_session_int* handle, const std::optional<NodeKey>& pinned);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
@@ -51,15 +53,12 @@ class TlsSession {
   const std::optional<NodeKey>& peer_key() const { return peer_key_; }
   // Why the peer's certificate was refused; empty while it was not.
   const std::string& refusal() const { return refusal_; }
-  // For GnuTLS: ngtcp2's handle is the session pointer of GnuTLS, so ours travels beside it.
-  void* connection_ref[2] = {nullptr, nullptr};
 
  private:
-  friend class TlsIdentity;
-  TlsSession() = default;
   static int VerifyPeer(gnutls_session_int* handle);
+  int Refuse(int error, std::string why);
 
-  gnutls_session_int* handle_ = nullptr;
+  gnutls_session_int* handle_;
   std::optional<NodeKey> pinned_;
   std::optional<NodeKey> peer_key_;
   std::string refusal_;
@@ -69,7 +68,7 @@ class TlsIdentity {
  public:
   // INTERNAL when GnuTLS refuses.
   static absl::StatusOr<std::unique_ptr<TlsIdentity>> Create(const SecretSeed& seed);
-  ~TlsIdentity();
+  virtual ~TlsIdentity();
   TlsIdentity(const TlsIdentity&) = delete;
   TlsIdentity& operator=(const TlsIdentity&) = delete;
 
@@ -77,13 +76,18 @@ class TlsIdentity {
   const std::array<uint8_t, 32>& reset_secret() const { return reset_secret_; }
   const std::array<uint8_t, 32>& retry_secret() const { return retry_secret_; }
 
-  absl::StatusOr<std::unique_ptr<TlsSession>> NewClientSession(
+  // Virtual so that a test can play a peer that breaks the rules.
+  virtual absl::StatusOr<std::unique_ptr<TlsSession>> NewClientSession(
       const std::optional<NodeKey>& pinned) const;
-  absl::StatusOr<std::unique_ptr<TlsSession>> NewServerSession() const;
+  virtual absl::StatusOr<std::unique_ptr<TlsSession>> NewServerSession() const;
+
+ protected:
+  TlsIdentity() = default;
+  absl::Status Init(const SecretSeed& seed);
 
  private:
-  TlsIdentity() = default;
-  absl::StatusOr<std::unique_ptr<TlsSession>> NewSession(unsigned flags) const;
+  absl::StatusOr<std::unique_ptr<TlsSession>> NewSession(
+      unsigned flags, const std::optional<NodeKey>& pinned) const;
 
   NodeKey node_key_;
   std::array<uint8_t, 32> reset_secret_{};
