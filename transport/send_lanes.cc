@@ -86,7 +86,7 @@ bool SendLanes::ForgetEnvelope(EnvelopeToken token) {
 
 void SendLanes::RemoveEnvelope(EnvelopeQueue::iterator it) {
   const Envelope& envelope = it->second;
-  LaneOf(SendClass::kScp).queued_bytes -= envelope.bytes.size() - envelope.written_bytes;
+  LaneOf(SendClass::kScp).queued_bytes -= envelope.bytes.size();
   by_slot_.erase({envelope.slot, it->first});
   arrival_by_token_.erase(envelope.token.value);
   envelopes_.erase(it);
@@ -159,7 +159,6 @@ void SendLanes::Restart() {
   }
   if (!envelopes_.empty() && envelopes_.begin()->second.written_bytes > 0) {
     Envelope& begun = envelopes_.begin()->second;
-    LaneOf(SendClass::kScp).queued_bytes += begun.written_bytes;
     begun.written_bytes = 0;
     by_slot_.emplace(begun.slot, envelopes_.begin()->first);
   }
@@ -281,7 +280,6 @@ void SendLanes::OnEnvelopeWritten(const Write& write, size_t bytes, bool fin) {
   Lane& lane = LaneOf(SendClass::kScp);
   if (bytes > 0 && envelope.written_bytes == 0) by_slot_.erase({envelope.slot, it->first});
   envelope.written_bytes += bytes;
-  lane.queued_bytes -= bytes;
   lane.written_bytes += bytes;
   if (OthersSendable()) {
     unpaid_bytes_ = std::min(unpaid_bytes_ + bytes, kOwedBytesMax * kShareDivisor);
@@ -378,9 +376,10 @@ void SendLanes::CheckInvariants() const {
     OVERLAY_CHECK(!begun || arrival == envelopes_.begin()->first);
     OVERLAY_CHECK(envelope.written_bytes <= envelope.bytes.size());
     OVERLAY_CHECK(by_slot_.contains({envelope.slot, arrival}) == !begun);
-    OVERLAY_CHECK(arrival_by_token_.at(envelope.token.value) == arrival);
+    const auto by_token = arrival_by_token_.find(envelope.token.value);
+    OVERLAY_CHECK(by_token != arrival_by_token_.end() && by_token->second == arrival);
     begun_count += begun ? 1 : 0;
-    scp_bytes += envelope.bytes.size() - envelope.written_bytes;
+    scp_bytes += envelope.bytes.size();
   }
   OVERLAY_CHECK(by_slot_.size() + begun_count == envelopes_.size());
   OVERLAY_CHECK(arrival_by_token_.size() == envelopes_.size());

@@ -156,6 +156,7 @@ class SendLanes {
   bool envelopes_blocked() const { return envelopes_blocked_; }
   // Something waits, blocked or not.
   bool HasWaiting(SendClass send_class) const;
+  // What waits; an envelope counts whole until its end is written.
   size_t queued_bytes(SendClass send_class) const;
   // Envelopes or streams that have something to send.
   size_t queued_count(SendClass send_class) const;
