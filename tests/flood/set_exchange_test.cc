@@ -1,0 +1,281 @@
+#include "flood/set_exchange.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/actions.h"
+
+namespace overlay::flood {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+Bytes Content(size_t size, uint8_t fill) { return Bytes::Take(std::vector<uint8_t>(size, fill)); }
+SetHash HashOfContent(const Bytes& content) { return HashOf<SetHash>(content.span()); }
+NodeKey NodeOf(uint64_t peer) {
+  NodeKey key;
+  key.bytes[0] = static_cast<uint8_t>(peer);
+  return key;
+}
+
+class SetExchangeTest : public testing::Test {
+ protected:
+  ~SetExchangeTest() override { sets_.CheckInvariants(); }
+
+  void Connect(uint64_t peer) { sets_.OnPeerConnected(now_, PeerId{peer}, NodeOf(peer), out_); }
+  EnvelopeRefs Names(const Bytes& tx_set, uint64_t slot = 100) {
+    EnvelopeRefs refs;
+    refs.slot = LedgerSeq{slot};
+    refs.tx_sets = {HashOfContent(tx_set)};
+    refs.quorum_set = quorum_set_;
+    return refs;
+  }
+  void Offer(const Bytes& content, std::optional<LedgerSeq> slot = std::nullopt,
+             SetKind kind = SetKind::kTxSet) {
+    sets_.OnOfferChunk(now_, {{kind, HashOfContent(content)}, slot, content.size(), 0, content},
+                       out_);
+  }
+  template <class T>
+  std::vector<T> TakeCommands() {
+    sets_.CheckInvariants();
+    auto found = Commands<T>(out_);
+    out_.clear();
+    return found;
+  }
+  // Lets `peer` answer its request for this set whole.
+  void Serve(const RequestSet& request, const Bytes& content) {
+    sets_.OnHeader(now_,
+                   {request.peer,
+                    request.request,
+                    {true, SetEncoding::kIdentity, content.size(), content.size()}},
+                   out_);
+    sets_.OnData(now_, {request.peer, request.request, content}, out_);
+    sets_.OnRequestEnded(now_, {request.peer, request.request, true}, out_);
+  }
+  RequestSet OnlyRequestFor(const Bytes& content) {
+    for (const RequestSet& request : Commands<RequestSet>(out_)) {
+      if (request.set.key.hash == HashOfContent(content)) return request;
+    }
+    ADD_FAILURE() << "not asked for";
+    return {};
+  }
+
+  Limits limits_;
+  SlotWindow window_{limits_};
+  SetStats stats_;
+  SetExchange sets_{limits_, window_, stats_};
+  ActionList out_;
+  Time now_{1000s};
+  const SetHash quorum_set_{};  // zero: names none
+  const Bytes content_ = Content(5000, 7);
+};
+
+TEST_F(SetExchangeTest, NamedByAPeerIsFetchedBeforeTheCoreAsksAndAnnouncedToTheOthers) {
+  for (uint64_t peer : {1, 2, 3}) Connect(peer);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, Names(content_), out_);
+  const RequestSet request = OnlyRequestFor(content_);
+  EXPECT_EQ(request.peer, PeerId{1});
+  out_.clear();
+  Serve(request, content_);
+  EXPECT_THAT(Outputs<SetAvailable>(out_), IsEmpty());  // the core has not asked
+  std::vector<uint64_t> told;
+  for (const auto& control : Commands<SendControl>(out_)) told.push_back(control.peer.value);
+  EXPECT_THAT(told, ElementsAre(2, 3));
+  out_.clear();
+  sets_.OnFetch(now_, {{SetKind::kTxSet, HashOfContent(content_)}, LedgerSeq{100}, {}, 1, false},
+                out_);
+  const auto available = Outputs<SetAvailable>(out_);
+  ASSERT_EQ(available.size(), 1u);
+  EXPECT_EQ(available[0].bytes, content_);
+  EXPECT_THAT(TakeCommands<RequestSet>(), IsEmpty());
+}
+
+TEST_F(SetExchangeTest, AFetchBeforeTheSetComesIsAnsweredOnceWithItsSource) {
+  Connect(1);
+  sets_.OnFetch(now_,
+                {{SetKind::kTxSet, HashOfContent(content_)}, std::nullopt, {NodeOf(1)}, 1, false},
+                out_);
+  sets_.OnFetch(now_, {{SetKind::kTxSet, HashOfContent(content_)}, std::nullopt, {}, 1, false},
+                out_);
+  ASSERT_EQ(Commands<RequestSet>(out_).size(), 1u);  // the second only widens the first
+  Serve(OnlyRequestFor(content_), content_);
+  const auto available = Outputs<SetAvailable>(out_);
+  ASSERT_EQ(available.size(), 1u);
+  EXPECT_THAT(available[0].peers, ElementsAre(NodeOf(1)));
+}
+
+TEST_F(SetExchangeTest, CachedBeforeAnybodyIsTold) {
+  Connect(1);
+  Connect(2);
+  sets_.OnFetch(now_,
+                {{SetKind::kTxSet, HashOfContent(content_)}, std::nullopt, {NodeOf(1)}, 1, false},
+                out_);
+  const RequestSet request = OnlyRequestFor(content_);
+  out_.clear();
+  Serve(request, content_);
+  EXPECT_NE(sets_.Find({SetKind::kTxSet, HashOfContent(content_)}), nullptr);
+  // A peer that asks right away is served.
+  out_.clear();
+  sets_.OnSetRequested(
+      now_,
+      {PeerId{2}, RequestId{1}, SetRequest{{SetKind::kTxSet, HashOfContent(content_)}, false, 0}},
+      out_);
+  const auto answers = Commands<AnswerSet>(out_);
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_TRUE(answers[0].header.found);
+}
+
+TEST_F(SetExchangeTest, HaveTxSetWakesAWantAndNewPeersAreToldOfAllThatIsKept) {
+  Connect(1);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, Names(content_), out_);
+  const RequestSet first = OnlyRequestFor(content_);
+  sets_.OnHeader(now_, {PeerId{1}, first.request, SetHeader{}}, out_);
+  out_.clear();
+  sets_.OnRequestEnded(now_, {PeerId{1}, first.request, true}, out_);
+  EXPECT_THAT(TakeCommands<RequestSet>(), IsEmpty());
+  Connect(2);
+  sets_.OnHaveSets(now_, PeerId{2}, {{{{SetKind::kTxSet, HashOfContent(content_)}, {100}}}}, out_);
+  const RequestSet second = OnlyRequestFor(content_);
+  EXPECT_EQ(second.peer, PeerId{2});
+  Serve(second, content_);
+  Offer(Content(10, 1), LedgerSeq{101});
+  out_.clear();
+  Connect(3);
+  const auto controls = TakeCommands<SendControl>();
+  ASSERT_EQ(controls.size(), 1u);
+  const auto& have = std::get<HaveSets>(controls[0].message);
+  ASSERT_EQ(have.sets.size(), 2u);
+  EXPECT_EQ(have.sets[0].slot, LedgerSeq{101});  // newest first
+  EXPECT_EQ(have.sets[1].slot, LedgerSeq{100});
+}
+
+TEST_F(SetExchangeTest, OfferIsServableWhenSaidSoAndPromisedFromItsFirstChunk) {
+  Connect(1);
+  const SetKey key{SetKind::kTxSet, HashOfContent(content_)};
+  sets_.OnOfferChunk(now_, {key, LedgerSeq{100}, content_.size(), 0, content_.Slice(0, 100)}, out_);
+  sets_.OnSetRequested(now_, {PeerId{1}, RequestId{1}, SetRequest{key, false, 0}}, out_);
+  EXPECT_THAT(TakeCommands<AnswerSet>(), IsEmpty());
+  sets_.OnOfferChunk(now_, {key, LedgerSeq{100}, content_.size(), 100, content_.Slice(100)}, out_);
+  EXPECT_EQ(Outputs<Offered>(out_).size(), 1u);
+  const auto answers = TakeCommands<AnswerSet>();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].encoded, content_);
+}
+
+TEST_F(SetExchangeTest, OwnEnvelopePromisesItsSetAndARelayedOneFetchesIt) {
+  Connect(1);
+  sets_.OnEnvelopeFromCore(now_, Names(content_), /*from_peer=*/false, out_);
+  EXPECT_THAT(TakeCommands<RequestSet>(), IsEmpty());
+  sets_.OnSetRequested(
+      now_,
+      {PeerId{1}, RequestId{1}, SetRequest{{SetKind::kTxSet, HashOfContent(content_)}, false, 0}},
+      out_);
+  EXPECT_THAT(TakeCommands<AnswerSet>(), IsEmpty());  // waits
+  const Bytes other = Content(10, 2);
+  sets_.OnEnvelopeFromCore(now_, Names(other), /*from_peer=*/true, out_);
+  EXPECT_EQ(OnlyRequestFor(other).peer, PeerId{1});
+}
+
+TEST_F(SetExchangeTest, UnboundOfferBelongsToTheSlotOfTheCoresFirstEnvelope) {
+  Offer(content_);
+  const SetKey key{SetKind::kTxSet, HashOfContent(content_)};
+  const auto close = [&](uint64_t slot) {
+    now_ += 100s;
+    window_.OnLedgerClosed(now_, {slot}, true, {});
+    sets_.OnWindowMoved(now_, out_);
+  };
+  close(500);  // the first LedgerClosed takes nothing that was offered before
+  EXPECT_NE(sets_.Find(key), nullptr);
+  EnvelopeRefs forged = Names(content_, 490);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, forged, out_);
+  sets_.OnEnvelopeFromCore(now_, Names(content_, 501), false, out_);
+  close(512);
+  EXPECT_NE(sets_.Find(key), nullptr);
+  close(513);
+  EXPECT_EQ(sets_.Find(key), nullptr);
+}
+
+TEST_F(SetExchangeTest, TheZeroHashIsNeverFetchedNorAccepted) {
+  Connect(1);
+  EnvelopeRefs refs;
+  refs.slot = LedgerSeq{100};
+  refs.tx_sets = {SetHash{}};
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, refs, out_);
+  sets_.OnEnvelopeFromCore(now_, refs, true, out_);
+  sets_.OnHaveSets(now_, PeerId{1}, {{{SetKey{}, {100}}}}, out_);
+  EXPECT_THAT(TakeCommands<RequestSet>(), IsEmpty());
+  sets_.OnFetch(now_, {SetKey{}, std::nullopt, {}, 1, false}, out_);
+  ASSERT_EQ(Outputs<CoreRefused>(out_).size(), 1u);
+  EXPECT_EQ(Outputs<CoreRefused>(out_)[0].field, "fetch.hash");
+  out_.clear();
+  sets_.OnOfferChunk(now_, {SetKey{}, std::nullopt, 1, 0, Content(1, 1)}, out_);
+  ASSERT_EQ(Outputs<CoreRefused>(out_).size(), 1u);
+  EXPECT_EQ(Outputs<CoreRefused>(out_)[0].field, "offer.hash");
+}
+
+TEST_F(SetExchangeTest, FetchOfASlotNoLongerKeptExpiresAtOnce) {
+  window_.OnLedgerClosed(now_, {1000}, true, {});
+  sets_.OnFetch(now_, {{SetKind::kTxSet, HashOfContent(content_)}, LedgerSeq{10}, {}, 1, false},
+                out_);
+  const auto failed = Outputs<FetchFailed>(out_);
+  ASSERT_EQ(failed.size(), 1u);
+  EXPECT_EQ(failed[0].reason, FetchFailure::kExpired);
+  out_.clear();
+  sets_.OnFetch(now_, {{SetKind::kTxSet, HashOfContent(content_)}, LedgerSeq{10}, {}, 1, true},
+                out_);
+  EXPECT_THAT(Outputs<FetchFailed>(out_), IsEmpty());
+  sets_.OnCancelFetch(now_, {{SetKind::kTxSet, HashOfContent(content_)}}, out_);
+  ASSERT_EQ(Outputs<FetchFailed>(out_).size(), 1u);
+  EXPECT_EQ(Outputs<FetchFailed>(out_)[0].reason, FetchFailure::kCancelled);
+}
+
+// A peer that is known to have a set is not told of it: so the telling shows what is remembered.
+TEST_F(SetExchangeTest, WhatAPeerSaysItHasIsBoundedPerSlotAndInAll) {
+  limits_.have_sets_per_peer_slot_max = 2;
+  limits_.have_sets_per_peer_max = 4;
+  Connect(1);
+  std::vector<Bytes> contents;
+  for (uint8_t i = 0; i < 9; ++i) {
+    contents.push_back(Content(10, i));
+    const LedgerSeq slot{uint64_t{i} / 3u + 1u};  // three of each slot
+    sets_.OnHaveSets(now_, PeerId{1}, {{{{SetKind::kTxSet, HashOfContent(contents[i])}, slot}}},
+                     out_);
+    sets_.CheckInvariants();
+  }
+  std::vector<int> told;
+  for (int i = 0; i < 9; ++i) {
+    out_.clear();
+    Offer(contents[i]);
+    if (!Commands<SendControl>(out_).empty()) told.push_back(i);
+  }
+  // The third of each slot was not remembered, and slot 1 gave way to slot 3.
+  EXPECT_THAT(told, ElementsAre(0, 1, 2, 5, 8));
+}
+
+TEST_F(SetExchangeTest, QuorumSetIsFetchedFromTheSenderAndServed) {
+  Connect(1);
+  const Bytes quorum_set = Content(200, 3);
+  EnvelopeRefs refs;
+  refs.slot = LedgerSeq{100};
+  refs.quorum_set = HashOfContent(quorum_set);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, refs, out_);
+  const RequestSet request = OnlyRequestFor(quorum_set);
+  EXPECT_EQ(request.set.key.kind, SetKind::kQuorumSet);
+  Serve(request, quorum_set);
+  EXPECT_NE(sets_.Find({SetKind::kQuorumSet, HashOfContent(quorum_set)}), nullptr);
+}
+
+TEST_F(SetExchangeTest, AWantOutlivesThePeerThatNamedIt) {
+  Connect(1);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, Names(content_), out_);
+  sets_.OnPeerDisconnected(now_, PeerId{1}, out_);
+  out_.clear();
+  Connect(2);
+  EXPECT_THAT(TakeCommands<RequestSet>(), IsEmpty());  // nobody says that peer 2 has it
+  sets_.OnEnvelopeFromPeer(now_, PeerId{2}, Names(content_), out_);
+  EXPECT_EQ(OnlyRequestFor(content_).peer, PeerId{2});
+}
+
+}  // namespace
+}  // namespace overlay::flood
