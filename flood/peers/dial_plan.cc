@@ -42,6 +42,12 @@ void DialPlan::Configure(Time now, const ConfigurePeers& configure, ActionList& 
     }
     answer.refusals.push_back(std::move(refusal));
   }
+  const bool sound = std::all_of(answer.refusals.begin(), answer.refusals.end(),
+                                 [](const std::string& refusal) { return refusal.empty(); });
+  if (!sound) {
+    out.push_back(CoreOutput(std::move(answer)));
+    return;
+  }
   // Who was configured before and is no longer, as connected peers.
   std::vector<NodeKey> before;
   for (const auto& [address, target] : targets_) {

@@ -4,9 +4,10 @@
 // together. Each address that an entry leads to is a *target*, dialled until it is connected.
 //
 // Rules
-//   R1  All entries of a source are checked first; those that are sound replace that source's part, and each of
-//       the others is refused by name. An empty list is sound. A peer that is no longer configured is not
-//       redialled; its connection is kept unless disconnect_removed.
+//   R1  All entries of a source are checked first; if one is not sound it is refused by name and nothing
+//       changes; else they replace that source's part. An empty list is sound. A peer that is no longer
+//       configured is not redialled; its connection is kept unless disconnect_removed.
+//       Why: half a list applied is a set that nobody asked for.
 //   R2  Never dialled: what is connected, being dialled, or ourselves (an address that answered with our own
 //       nonce is remembered as long as it is configured).
 //   R3  After a failure or a disconnect a target waits up to redial_min * 2^failures, redial_max at most, full

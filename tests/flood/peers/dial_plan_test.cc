@@ -92,14 +92,17 @@ TEST_F(DialPlanTest, LiteralsAreDialledAtOnceWithTheDefaultPort) {
   EXPECT_THAT(Dialled(), IsEmpty());  // dialling: never twice
 }
 
-TEST_F(DialPlanTest, WrongEntriesAreRefusedByNameAndTheOthersTaken) {
+TEST_F(DialPlanTest, AWrongEntryIsRefusedByNameAndNothingChanges) {
+  Configure({Entry("192.0.2.9")});
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.9:11625"));
   const auto refusals =
       Configure({Entry(""), Entry("192.0.2.1"), Entry("192.0.2.2", 0), Entry("a", 1, Key(99))});
   EXPECT_THAT(refusals[0], HasSubstr("expected HOST"));
   EXPECT_EQ(refusals[1], "");
   EXPECT_THAT(refusals[2], HasSubstr("port 0"));
   EXPECT_THAT(refusals[3], HasSubstr("own key"));
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:11625"));
+  EXPECT_THAT(Dialled(), IsEmpty());
+  EXPECT_EQ(plan_.target_count(), 1u);
   EXPECT_THAT(Configure({}), IsEmpty());
   EXPECT_EQ(plan_.target_count(), 0u);
 }

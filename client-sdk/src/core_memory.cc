@@ -1,0 +1,151 @@
+#include "client-sdk/src/core_memory.h"
+
+#include <algorithm>
+
+namespace overlay::client {
+namespace {
+
+// Where an SCP envelope's XDR has its node key, slot and statement type: they come first and never move.
+constexpr size_t kNodeAt = 4;
+constexpr size_t kSlotAt = 36;
+constexpr size_t kTypeAt = 44;
+constexpr size_t kHeadBytes = 48;
+constexpr uint32_t kNominate = 3;
+
+uint64_t BigEndian(std::string_view bytes) {
+  uint64_t value = 0;
+  for (char c : bytes) value = value << 8 | static_cast<uint8_t>(c);
+  return value;
+}
+
+uint64_t LowestKept(uint64_t newest_closed) {
+  return newest_closed > kSlotsKept ? newest_closed - kSlotsKept : 0;
+}
+
+}  // namespace
+
+void CoreMemory::OnBroadcast(std::string_view envelope) {
+  if (envelope.size() < kHeadBytes) return;  // the daemon will say what is wrong with it
+  const uint64_t slot = BigEndian(envelope.substr(kSlotAt, 8));
+  const bool nomination = BigEndian(envelope.substr(kTypeAt, 4)) == kNominate;
+  const std::lock_guard lock(mutex_);
+  if (slot < LowestKept(newest_closed_)) return;
+  envelopes_[{slot, std::string(envelope.substr(kNodeAt, 32)), nomination}] = std::string(envelope);
+  if (envelopes_.size() > kEnvelopesMax) envelopes_.erase(envelopes_.begin());
+}
+
+bool CoreMemory::OnDelivered(uint64_t slot, const Hash& hash) {
+  const std::lock_guard lock(mutex_);
+  if (!delivered_.insert({slot, hash}).second) return false;
+  if (delivered_.size() > kDeliveredMax) delivered_.erase(delivered_.begin());
+  return true;
+}
+
+void CoreMemory::OnOffered(SetType type, const Hash& hash, std::shared_ptr<const std::string> bytes,
+                           std::optional<uint64_t> slot) {
+  const std::lock_guard lock(mutex_);
+  const bool there = std::any_of(offers_.begin(), offers_.end(), [&](const Offer& offer) {
+    return offer.type == type && offer.hash == hash;
+  });
+  if (there) return;
+  offer_bytes_ += bytes->size();
+  offers_.push_back({type, hash, std::move(bytes), slot});
+  ShrinkOffers();
+}
+
+void CoreMemory::ShrinkOffers() {
+  const auto erase = [this](std::deque<Offer>::iterator it) {
+    offer_bytes_ -= it->bytes->size();
+    return offers_.erase(it);
+  };
+  for (auto it = offers_.begin(); it != offers_.end();) {
+    it = it->slot && *it->slot < LowestKept(newest_closed_) ? erase(it) : std::next(it);
+  }
+  size_t unbound = static_cast<size_t>(std::count_if(
+      offers_.begin(), offers_.end(), [](const Offer& offer) { return !offer.slot; }));
+  for (auto it = offers_.begin(); it != offers_.end() && unbound > kUnboundSetsMax;) {
+    if (it->slot) {
+      ++it;
+    } else {
+      it = erase(it);
+      --unbound;
+    }
+  }
+  while (offer_bytes_ > kSetBytesMax && offers_.size() > 1) erase(offers_.begin());
+}
+
+void CoreMemory::OnFetch(SetType type, const Hash& hash, const v1::SetFetch& fetch) {
+  const std::lock_guard lock(mutex_);
+  fetches_[{type, hash}] = fetch;
+}
+
+bool CoreMemory::OnFetchEnded(SetType type, const Hash& hash) {
+  const std::lock_guard lock(mutex_);
+  return fetches_.erase({type, hash}) > 0;
+}
+
+void CoreMemory::OnSubmitted(const v1::Submission& submission) {
+  const std::lock_guard lock(mutex_);
+  unanswered_[submission.number()] = submission;
+}
+
+bool CoreMemory::OnAnswered(uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  return unanswered_.erase(number) > 0;
+}
+
+void CoreMemory::OnLedgerClosed(const v1::LedgerClosedRequest& closed) {
+  const std::lock_guard lock(mutex_);
+  if (closed_ && closed.slot() < closed_->slot()) return;
+  closed_ = closed;
+  newest_closed_ = closed.slot();
+  const uint64_t lowest = LowestKept(newest_closed_);
+  envelopes_.erase(envelopes_.begin(), envelopes_.lower_bound({lowest, "", false}));
+  delivered_.erase(delivered_.begin(), delivered_.lower_bound({lowest, Hash{}}));
+  ShrinkOffers();
+}
+
+void CoreMemory::OnSetPeers(const v1::SetPeersRequest& peers) {
+  const std::lock_guard lock(mutex_);
+  peers_ = peers;
+}
+
+std::vector<std::string> CoreMemory::Envelopes() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> list;
+  list.reserve(envelopes_.size());
+  for (const auto& [key, envelope] : envelopes_) list.push_back(envelope);
+  return list;
+}
+
+std::vector<CoreMemory::Offer> CoreMemory::Offers() const {
+  const std::lock_guard lock(mutex_);
+  return {offers_.begin(), offers_.end()};
+}
+
+std::vector<v1::SetFetch> CoreMemory::Fetches() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<v1::SetFetch> list;
+  for (const auto& [key, fetch] : fetches_) list.push_back(fetch);
+  return list;
+}
+
+std::vector<v1::Submission> CoreMemory::Unanswered() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<v1::Submission> list;
+  list.reserve(unanswered_.size());
+  for (const auto& [number, submission] : unanswered_) list.push_back(submission);
+  return list;
+}
+
+std::optional<v1::LedgerClosedRequest> CoreMemory::Closed() const {
+  const std::lock_guard lock(mutex_);
+  return closed_;
+}
+
+std::optional<v1::SetPeersRequest> CoreMemory::Peers() const {
+  const std::lock_guard lock(mutex_);
+  return peers_;
+}
+
+}  // namespace overlay::client

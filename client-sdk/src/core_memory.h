@@ -1,0 +1,86 @@
+// client-sdk/src/core_memory.h
+//
+// What a core has said and would have to say again to a daemon that has forgotten it, and what it has heard and
+// must not hear twice.
+//
+// Rules
+//   R1  Kept are the slots from newest_closed - 12 on: of them the newest envelope per (node, slot, phase) that
+//       was broadcast, the sets offered, and the hashes of envelopes delivered. What has no slot (an offered
+//       quorum set, a set offered without) stays until kUnboundSetsMax push it out, oldest first.
+//   R2  A submission is remembered until its result has come; a fetch until it has ended.
+//
+// Bounds   kEnvelopesMax, kSetBytesMax, kUnboundSetsMax, kDeliveredMax; over them the lowest slot goes.
+// Threads  any; each call takes the one mutex.
+#ifndef OVERLAY_CLIENT_SDK_SRC_CORE_MEMORY_H_
+#define OVERLAY_CLIENT_SDK_SRC_CORE_MEMORY_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "overlay/client.h"
+#include "overlay/v1/core.pb.h"
+
+namespace overlay::client {
+
+inline constexpr uint64_t kSlotsKept = 12;
+inline constexpr size_t kEnvelopesMax = 20'000;
+inline constexpr size_t kSetBytesMax = 128 << 20;
+inline constexpr size_t kUnboundSetsMax = 64;
+inline constexpr size_t kDeliveredMax = 200'000;
+
+class CoreMemory {
+ public:
+  void OnBroadcast(std::string_view envelope);
+  // False: delivered before, the core must not have it again.
+  bool OnDelivered(uint64_t slot, const Hash& hash);
+  void OnOffered(SetType type, const Hash& hash, std::shared_ptr<const std::string> bytes,
+                 std::optional<uint64_t> slot);
+  void OnFetch(SetType type, const Hash& hash, const v1::SetFetch& fetch);
+  // False: nobody waits for it (it ended before).
+  bool OnFetchEnded(SetType type, const Hash& hash);
+  void OnSubmitted(const v1::Submission& submission);
+  bool OnAnswered(uint64_t number);
+  void OnLedgerClosed(const v1::LedgerClosedRequest& closed);
+  void OnSetPeers(const v1::SetPeersRequest& peers);
+
+  struct Offer {
+    SetType type;
+    Hash hash;
+    std::shared_ptr<const std::string> bytes;
+    std::optional<uint64_t> slot;
+  };
+  std::vector<std::string> Envelopes() const;  // lowest slot first
+  std::vector<Offer> Offers() const;
+  std::vector<v1::SetFetch> Fetches() const;
+  std::vector<v1::Submission> Unanswered() const;  // in the order of their numbers
+  std::optional<v1::LedgerClosedRequest> Closed() const;
+  std::optional<v1::SetPeersRequest> Peers() const;
+
+ private:
+  using EnvelopeKey = std::tuple<uint64_t, std::string, bool>;  // slot, node, is nomination
+
+  void ShrinkOffers();
+
+  mutable std::mutex mutex_;
+  uint64_t newest_closed_ = 0;
+  std::map<EnvelopeKey, std::string> envelopes_;
+  std::set<std::pair<uint64_t, Hash>> delivered_;
+  std::deque<Offer> offers_;
+  size_t offer_bytes_ = 0;
+  std::map<std::pair<SetType, Hash>, v1::SetFetch> fetches_;
+  std::map<uint64_t, v1::Submission> unanswered_;
+  std::optional<v1::LedgerClosedRequest> closed_;
+  std::optional<v1::SetPeersRequest> peers_;
+};
+
+}  // namespace overlay::client
+
+#endif  // OVERLAY_CLIENT_SDK_SRC_CORE_MEMORY_H_
