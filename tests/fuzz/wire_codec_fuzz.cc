@@ -1,6 +1,6 @@
-// A peer's stream of frames, cut anywhere: the reader finds what a slow second reader finds that has
-// the whole stream at once; nothing crashes a decoder; what decodes obeys its bounds, encodes, and
-// decodes to the same again.
+// A peer's stream of frames, cut anywhere: the reader finds what a slow second reader finds that
+// has the whole stream at once; nothing crashes a decoder; what decodes obeys its bounds, encodes,
+// and decodes to the same again.
 //
 // Input: one byte that chooses how the stream is cut, then the stream.
 #include <algorithm>
