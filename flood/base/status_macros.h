@@ -1,7 +1,7 @@
 // flood/base/status_macros.h
 //
-// OVERLAY_RETURN_IF_ERROR(expression): returns the expression's absl::Status to the caller unless it
-// is OK. For functions that return absl::Status or absl::StatusOr.
+// OVERLAY_RETURN_IF_ERROR(expression): returns the absl::Status of the expression to the caller
+// unless it is OK. For functions that return absl::Status or absl::StatusOr.
 #ifndef OVERLAY_FLOOD_BASE_STATUS_MACROS_H_
 #define OVERLAY_FLOOD_BASE_STATUS_MACROS_H_
 
