@@ -1,0 +1,407 @@
+// Two or more transports on a virtual network: Hello, envelopes, messages between peers.
+#include "transport/peer_transport.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/peer_net.h"
+
+namespace overlay::transport {
+namespace {
+
+using namespace std::chrono_literals;
+
+Bytes Filled(size_t size, uint8_t value) {
+  return Bytes::Copy(std::string(size, static_cast<char>(value)));
+}
+
+Bytes Numbered(uint64_t number, size_t size = 300) {
+  std::string text = std::to_string(number) + "/";
+  text.resize(std::max(size, text.size()), 'e');
+  return Bytes::Copy(text);
+}
+
+// Nothing but Hello passes before both ends are peers; then an envelope arrives byte for byte, and its
+// sender hears that it did.
+TEST(PeerTransport, CarriesAnEnvelope) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const Bytes envelope = Numbered(1);
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {7}, {100}, envelope});
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == 1; }, 1s));
+  const auto received = net.All<EnvelopeReceived>(1);
+  ASSERT_EQ(received.size(), 1u);
+  EXPECT_EQ(received[0].envelope, envelope);
+  EXPECT_EQ(received[0].peer, *net.PeerAt(1, 0));
+  const EnvelopeDone done = net.All<EnvelopeDone>(0)[0];
+  EXPECT_EQ(done.outcome, EnvelopeDone::Outcome::kAcknowledged);
+  EXPECT_EQ(done.token, EnvelopeToken{7});
+  EXPECT_EQ(net.Count<PeerConnected>(0), 1u);
+  EXPECT_EQ(net.Count<PeerConnected>(1), 1u);
+}
+
+// Both ends learn who the other is, and the dial ends exactly once.
+TEST(PeerTransport, TellsWhoConnected) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode([](TransportOptions& options) {
+    options.agent = "overlayd/other";
+    options.features = 5;
+    options.listen_port = 4242;
+  });
+  const DialId dial = net.Connect(0, 1);
+  ASSERT_TRUE(net.RunUntil([&] { return net.PeerAt(0, 1) && net.PeerAt(1, 0); }, 3s));
+  net.Run(1s);
+  const PeerInfo info = net.All<PeerConnected>(0)[0].info;
+  EXPECT_EQ(info.key, net.KeyOf(1));
+  EXPECT_EQ(info.agent, "overlayd/other");
+  EXPECT_EQ(info.features, 5u);
+  EXPECT_EQ(info.listen_port, 4242);
+  EXPECT_FALSE(info.inbound);
+  EXPECT_EQ(info.address, PeerNet::AddressOf(1));
+  EXPECT_TRUE(net.All<PeerConnected>(1)[0].info.inbound);
+  const auto ended = net.All<DialEnded>(0);
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_EQ(ended[0].dial, dial);
+  EXPECT_EQ(ended[0].reason, CloseReason::kNone);
+  EXPECT_EQ(ended[0].key, net.KeyOf(1));
+}
+
+// A thousand envelopes over a bad path: each arrives, once, and each is reported once.
+TEST(PeerTransport, LosesNoEnvelopeToLoss) {
+  PeerNet net({.delay = 10ms, .loss = 0.05, .seed = 3});
+  net.AddNode();
+  net.AddNode();
+  net.set_loss(0);
+  ASSERT_TRUE(net.Join(0, 1));
+  net.set_loss(0.05);
+  constexpr uint64_t kCount = 1000;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100}, Numbered(i)});
+    if (i % 10 == 9) net.Run(1ms);
+  }
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == kCount; }, 10s));
+  std::multiset<std::string> received;
+  for (const auto& event : net.All<EnvelopeReceived>(1)) received.emplace(event.envelope.view());
+  EXPECT_EQ(received.size(), kCount);
+  for (uint64_t i = 0; i < kCount; ++i) {
+    EXPECT_EQ(received.count(std::string(Numbered(i).view())), 1u) << i;
+  }
+  for (const auto& done : net.All<EnvelopeDone>(0)) {
+    EXPECT_EQ(done.outcome, EnvelopeDone::Outcome::kAcknowledged);
+  }
+}
+
+// A lost packet delays its own envelope, and none of the others.
+TEST(PeerTransport, LostPacketDelaysOnlyItsEnvelope) {
+  PeerNet net({.delay = 50ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Run(1s);
+  net.set_filter([](size_t from, size_t, size_t bytes) { return from != 0 || bytes < 1000; });
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Numbered(1, 1100)});
+  net.set_filter({});
+  const Time sent = net.now();
+  for (uint64_t i = 2; i < 12; ++i) {
+    net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100}, Numbered(i)});
+  }
+  ASSERT_TRUE(net.RunUntil([&] { return net.envelopes_received(1) == 10; }, 1s));
+  EXPECT_LE(net.now() - sent, 70ms);
+  ASSERT_TRUE(net.RunUntil([&] { return net.envelopes_received(1) == 11; }, 1s));
+  EXPECT_GE(net.now() - sent, 100ms);
+}
+
+TEST(PeerTransport, CarriesTheLargestEnvelopeAndDropsALargerOne) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode();
+  net.AddNode([](TransportOptions& options) { options.limits.envelope_bytes_max = 4000; });
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Filled(4000, 1)});
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {2}, {100}, Filled(60'001, 2)});
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {3}, {100}, Filled(1, 3)});
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == 3; }, 2s));
+  net.Run(1s);
+  ASSERT_EQ(net.envelopes_received(1), 2u);
+  EXPECT_EQ(net.All<EnvelopeReceived>(1)[0].envelope.size(), 4000u);
+  EXPECT_EQ(net.All<EnvelopeReceived>(1)[1].envelope.size(), 1u);
+  const auto offences = net.All<PeerOffence>(1);
+  ASSERT_EQ(offences.size(), 1u);
+  EXPECT_EQ(offences[0].offence, Offence::kOversizeEnvelope);
+  EXPECT_TRUE(net.PeerAt(1, 0)) << "an offence, not the end";
+}
+
+// Control and tx control messages arrive in order, each on its own.
+TEST(PeerTransport, CarriesMessages) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const HaveSets sets{{{{SetKind::kTxSet, HashOf<SetHash>({})}, {5}}}};
+  const Inv inv{{{HashOf<TxHash>({}), 100, Lane::kSoroban, 400}}};
+  const FeeFilter filter{{7, 9}};
+  net.Do(0, SendControl{*net.PeerAt(0, 1), CoreStatus{true}});
+  net.Do(0, SendControl{*net.PeerAt(0, 1), sets});
+  net.Do(0, SendTxControl{*net.PeerAt(0, 1), inv});
+  net.Do(0, SendTxControl{*net.PeerAt(0, 1), filter});
+  ASSERT_TRUE(net.RunUntil(
+      [&] { return net.Count<ControlReceived>(1) == 2 && net.Count<TxControlReceived>(1) == 2; },
+      1s));
+  const auto control = net.All<ControlReceived>(1);
+  EXPECT_EQ(std::get<CoreStatus>(control[0].message), CoreStatus{true});
+  EXPECT_EQ(std::get<HaveSets>(control[1].message), sets);
+  const auto tx = net.All<TxControlReceived>(1);
+  EXPECT_EQ(std::get<Inv>(tx[0].message), inv);
+  EXPECT_EQ(std::get<FeeFilter>(tx[1].message), filter);
+}
+
+// A newer envelope of its key takes the place of one that waits; one on its way cannot be taken back.
+TEST(PeerTransport, CancelsWhatWasNotBegun) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const PeerId peer = *net.PeerAt(0, 1);
+  PeerTransport& node = net.at(0);
+  node.Execute(net.now(), SendEnvelope{peer, {1}, {100}, Numbered(1)});
+  node.Execute(net.now(), SendEnvelope{peer, {2}, {100}, Numbered(2)});
+  node.Execute(net.now(), CancelEnvelope{peer, {1}});
+  net.Do(0, CancelEnvelope{peer, {99}});  // writes
+  net.Do(0, CancelEnvelope{peer, {2}});
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == 2; }, 1s));
+  const auto done = net.All<EnvelopeDone>(0);
+  EXPECT_EQ(done[0].token, EnvelopeToken{1});
+  EXPECT_EQ(done[0].outcome, EnvelopeDone::Outcome::kCancelled);
+  EXPECT_EQ(done[1].token, EnvelopeToken{2});
+  EXPECT_EQ(done[1].outcome, EnvelopeDone::Outcome::kAcknowledged);
+  EXPECT_EQ(net.envelopes_received(1), 1u);
+}
+
+// At the bound of a peer's queue the lowest slot goes, and flood is told.
+TEST(PeerTransport, DropsTheLowestSlotAtTheBound) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode([](TransportOptions& options) { options.limits.scp_queue_bytes_max = 1000; });
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const PeerId peer = *net.PeerAt(0, 1);
+  for (uint64_t i = 1; i <= 4; ++i) {
+    net.at(0).Execute(net.now(), SendEnvelope{peer, {i}, {110 - i}, Numbered(i, 300)});
+  }
+  net.Do(0, CancelEnvelope{peer, {99}});
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == 4; }, 1s));
+  const auto done = net.All<EnvelopeDone>(0);
+  EXPECT_EQ(done[0].token, EnvelopeToken{4});
+  EXPECT_EQ(done[0].outcome, EnvelopeDone::Outcome::kDropped);
+  EXPECT_EQ(net.envelopes_received(1), 3u);
+}
+
+// ---- Hello --------------------------------------------------------------------------------------
+
+struct Refusal {
+  const char* name;
+  void (*change)(TransportOptions&);
+  CloseReason reason;
+};
+
+class HelloRefusal : public testing::TestWithParam<Refusal> {};
+
+// Each mismatch is refused by its own name, on both ends, and nobody becomes a peer.
+TEST_P(HelloRefusal, IsNamed) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode(GetParam().change);
+  net.Connect(0, 1);
+  net.Run(8s);
+  EXPECT_EQ(net.Count<PeerConnected>(0), 0u);
+  EXPECT_EQ(net.Count<PeerConnected>(1), 0u);
+  const auto ended = net.All<DialEnded>(0);
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_EQ(ended[0].reason, GetParam().reason) << CloseReasonName(ended[0].reason);
+  EXPECT_EQ(net.at(0).stats().refusals.at(GetParam().reason), 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Each, HelloRefusal,
+    testing::Values(
+        Refusal{"network", [](TransportOptions& o) { o.network = NetworkIdOf("another"); },
+                CloseReason::kWrongNetwork},
+        Refusal{"version",
+                [](TransportOptions& o) {
+                  o.version_min = 2;
+                  o.version_max = 3;
+                },
+                CloseReason::kWrongVersion},
+        Refusal{
+            "stream window",
+            [](TransportOptions& o) { o.endpoint.quic.uni_stream_window_bytes = 64 * kKiB + 15; },
+            CloseReason::kSmallWindows},
+        Refusal{"connection window",
+                [](TransportOptions& o) { o.endpoint.quic.connection_window_bytes = 1 * kMiB - 1; },
+                CloseReason::kSmallWindows},
+        Refusal{"streams", [](TransportOptions& o) { o.endpoint.quic.uni_streams = 2; },
+                CloseReason::kSmallWindows},
+        Refusal{"key", [](TransportOptions& o) { o.node_seed.bytes.fill(1); },
+                CloseReason::kKeyShared}),
+    [](const auto& info) {
+      std::string name = info.param.name;
+      std::replace(name.begin(), name.end(), ' ', '_');
+      return name;
+    });
+
+// The smallest windows that are enough.
+TEST(PeerTransport, AcceptsTheSmallestWindows) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode([](TransportOptions& o) {
+    o.endpoint.quic.uni_stream_window_bytes = 64 * kKiB + 16;
+    o.endpoint.quic.connection_window_bytes = 1 * kMiB;
+    o.endpoint.quic.uni_streams = 3;
+  });
+  ASSERT_TRUE(net.Join(0, 1));
+  for (uint64_t i = 0; i < 40; ++i) {
+    net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100}, Filled(64 * kKiB, 9)});
+  }
+  EXPECT_TRUE(net.RunUntil([&] { return net.envelopes_received(1) == 1; }, 5s));
+}
+
+TEST(PeerTransport, RefusesAnotherKeyThanPinned) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  net.Connect(0, 1, net.KeyOf(0));
+  net.Run(3s);
+  ASSERT_EQ(net.Count<DialEnded>(0), 1u);
+  EXPECT_EQ(net.All<DialEnded>(0)[0].reason, CloseReason::kWrongKey);
+  EXPECT_EQ(net.All<DialEnded>(0)[0].key, net.KeyOf(1));
+  EXPECT_EQ(net.Count<PeerConnected>(0), 0u);
+  EXPECT_EQ(net.at(1).stats().refusals.at(CloseReason::kWrongKey), 1u) << "told by code";
+}
+
+// The acceptor says its Hello before it knows whom it refuses: the dialler sees a short-lived peer.
+TEST(PeerTransport, RefusesAboveTheInboundPlaces) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode([](TransportOptions& options) { options.inbound_max = 1; });
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(1, 0));
+  net.Connect(2, 0);
+  net.Run(1s);
+  EXPECT_EQ(net.at(0).peer_count(), 1u);
+  EXPECT_EQ(net.at(0).stats().refusals.at(CloseReason::kNotAdmitted), 1u);
+  const auto gone = net.All<PeerDisconnected>(2);
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_EQ(gone[0].reason, CloseReason::kNotAdmitted);
+  EXPECT_TRUE(gone[0].by_peer);
+}
+
+TEST(PeerTransport, RecognisesItself) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.Connect(0, 0);
+  net.Run(3s);
+  ASSERT_EQ(net.Count<DialEnded>(0), 1u);
+  EXPECT_EQ(net.All<DialEnded>(0)[0].reason, CloseReason::kSelf);
+  EXPECT_EQ(net.Count<PeerConnected>(0), 0u);
+}
+
+TEST(PeerTransport, DialToNobodyEndsOnce) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  net.Stop(1);
+  net.Connect(0, 1);
+  net.Run(3900ms);
+  EXPECT_EQ(net.Count<DialEnded>(0), 0u);
+  net.Run(10s);
+  ASSERT_EQ(net.Count<DialEnded>(0), 1u);
+  EXPECT_EQ(net.All<DialEnded>(0)[0].reason, CloseReason::kUnreachable);
+}
+
+// ---- drain --------------------------------------------------------------------------------------
+
+TEST(PeerTransport, DrainsInGoodOrder) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const PeerId peer = *net.PeerAt(0, 1);
+  net.at(0).Execute(net.now(), SendEnvelope{peer, {1}, {100}, Numbered(1)});
+  net.at(0).StartDrain(net.now(), "maintenance", 30s);
+  EXPECT_FALSE(net.at(0).flushed());
+  const DialId late = net.Connect(0, 2);
+  ASSERT_EQ(net.Count<DialEnded>(0), 2u);
+  EXPECT_EQ(net.All<DialEnded>(0)[1].dial, late);
+  EXPECT_EQ(net.All<DialEnded>(0)[1].reason, CloseReason::kGoaway);
+  net.Connect(2, 0);
+  ASSERT_TRUE(net.RunUntil([&] { return net.at(0).flushed(); }, 1s));
+  EXPECT_EQ(net.envelopes_received(1), 1u);
+  net.at(0).CloseAll(net.now(), CloseReason::kGoaway, "maintenance");
+  net.Do(0, CancelEnvelope{peer, {99}});
+  net.Run(6s);
+  const auto gone = net.All<PeerDisconnected>(1);
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_EQ(gone[0].reason, CloseReason::kGoaway);
+  EXPECT_TRUE(gone[0].by_peer);
+  EXPECT_EQ(gone[0].redial_after, 30s);
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 1u);
+  EXPECT_EQ(net.Count<PeerConnected>(2), 0u);
+  ASSERT_EQ(net.Count<DialEnded>(2), 1u);
+  EXPECT_EQ(net.at(0).connection_count(), 0u);
+}
+
+TEST(PeerTransport, DropPeerTellsTheOtherEndWhy) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Do(0, DropPeer{*net.PeerAt(0, 1), CloseReason::kBadScore, "too many offences"});
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 1u);
+  net.Run(100ms);
+  ASSERT_EQ(net.Count<PeerDisconnected>(1), 1u);
+  EXPECT_EQ(net.All<PeerDisconnected>(1)[0].reason, CloseReason::kBadScore);
+  EXPECT_EQ(net.All<PeerDisconnected>(1)[0].detail, "too many offences");
+}
+
+// ---- figures ------------------------------------------------------------------------------------
+
+TEST(PeerTransport, CountsAndMeasures) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Numbered(1, 300)});
+  net.Run(40s);
+  const auto list = net.at(0).ListPeers(net.now());
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].sent[0].messages, 1u);
+  EXPECT_EQ(list[0].sent[0].bytes, 301u);
+  EXPECT_GE(list[0].ping_rtt, 20ms);
+  EXPECT_LE(list[0].ping_rtt, 60ms);
+  EXPECT_GE(list[0].connection.smoothed_rtt, 20ms);
+  EXPECT_GE(list[0].age, 39s);
+  EXPECT_EQ(net.at(1).stats().received[0].messages, 1u);
+  EXPECT_EQ(net.at(1).stats().received[0].bytes, 301u);
+  EXPECT_EQ(net.at(0).stats().envelope_to_ack.count, 1u);
+}
+
+// A peer that has nothing to say costs a few datagrams a minute.
+TEST(PeerTransport, IdlePeersAreQuiet) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Run(5s);
+  const uint64_t before = net.datagrams_delivered();
+  net.Run(60s);
+  EXPECT_TRUE(net.PeerAt(0, 1));
+  EXPECT_LE(net.datagrams_delivered() - before, 60u);
+}
+
+}  // namespace
+}  // namespace overlay::transport
