@@ -196,7 +196,8 @@ class Model {
 
 class Pair {
  public:
-  explicit Pair(uint64_t seed) : random_(seed), lanes_(LimitsOf(seed)), model_(LimitsOf(seed)) {}
+  explicit Pair(uint64_t seed)
+      : random_(seed), lanes_(LimitsOf(seed)), model_(LimitsOf(seed)), busy_(seed % 3 == 2) {}
 
   void Steps(int count) {
     for (int i = 0; i < count && !testing::Test::HasFatalFailure(); ++i) {
@@ -243,7 +244,9 @@ class Pair {
 
   void Step() {
     const uint64_t stream = random_.Below(12);
-    switch (random_.Below(12)) {
+    // Some runs have more envelopes than can leave, so that class 0 stays busy.
+    const uint64_t dice = random_.Below(busy_ ? 20 : 12);
+    switch (dice < 12 ? dice : 0) {
       case 0:
       case 1: {
         const uint64_t token = random_.Chance(0.02) ? next_token_ : ++next_token_;
@@ -286,10 +289,12 @@ class Pair {
       case 6:
         Control(stream);
         break;
-      default:
-        WriteOne(static_cast<SendClass>(random_.Below(4)),
-                 random_.Chance(0.3) ? 0 : random_.Below(20'000), 0.9);
+      default: {
+        const SendClass last = static_cast<SendClass>(random_.Below(4));
+        const size_t budget = random_.Chance(0.3) ? 0 : random_.Below(20'000);
+        WriteOne(last, budget, 0.9);
         break;
+      }
     }
   }
 
@@ -352,6 +357,7 @@ class Pair {
   Random random_;
   SendLanes lanes_;
   Model model_;
+  const bool busy_;
   uint64_t next_token_ = 10;
   std::string begun_text_;
 };
@@ -373,7 +379,7 @@ TEST(SendLanesModel, AgreesOnRandomOperations) {
   EXPECT_GT(written, 10'000'000u);
   EXPECT_GT(dropped, 1'000u);
   EXPECT_GT(refused, 1'000u);
-  EXPECT_GT(owed, 50u);
+  EXPECT_GT(owed, 200u);
 }
 
 }  // namespace
