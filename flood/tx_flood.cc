@@ -27,7 +27,6 @@ namespace {
 // 500 are some 300 us, the rest follows in the next.
 constexpr size_t kTurnCountMax = 500;
 constexpr Duration kFloorInterval = std::chrono::seconds(1);
-constexpr Duration kOverflowInterval = std::chrono::seconds(1);
 
 bool IsLegal(const Bid& bid) { return bid.fee >= 0 && bid.operations >= 1; }
 
@@ -722,7 +721,7 @@ void TxFlood::Impl::PauseOrResume(ActionList& out) {
 
 void TxFlood::Impl::TellOverflow(Time now, ActionList& out) {
   if (offers_.lost() == 0 || now < overflow_at_) return;
-  overflow_at_ = now + kOverflowInterval;
+  overflow_at_ = now + limits_.overflow_report_interval;
   Overflow overflow;
   overflow.direction = Overflow::Direction::kToCore;
   overflow.stream = CoreStream::kTransactions;

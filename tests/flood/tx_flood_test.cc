@@ -51,11 +51,14 @@ class TxFloodTest : public testing::Test {
     Do([&] { flood().OnPeerDisconnected(now, PeerId{peer}, out); });
   }
   void AttachJudge() {
-    Do([&] { flood().OnCoreAttached(now, {.judges_transactions = true}, out); });
-    room_ = 0;
+    Do([&] {
+      flood().OnCoreAttached(now, {.judges_transactions = true, .newest_closed = {}}, out);
+    });
   }
   void AttachTrusting(bool deliver) {
-    Do([&] { flood().OnCoreAttached(now, {.deliver_transactions = deliver}, out); });
+    Do([&] {
+      flood().OnCoreAttached(now, {.deliver_transactions = deliver, .newest_closed = {}}, out);
+    });
   }
   void Room(uint32_t messages) {
     Do([&] { flood().OnCoreRoom(now, messages, out); });
@@ -117,7 +120,8 @@ class TxFloodTest : public testing::Test {
       flood().OnTopQuery(now, {.id = 5, .count_max = 1000, .per_account_max = per_account}, out);
     });
     std::vector<TxHash> hashes;
-    for (const TopTransaction& tx : Outputs<TopSnapshot>(out).at(0).transactions) {
+    const TopSnapshot snapshot = Outputs<TopSnapshot>(out).at(0);
+    for (const TopTransaction& tx : snapshot.transactions) {
       hashes.push_back(tx.hash);
     }
     return hashes;
@@ -152,7 +156,6 @@ class TxFloodTest : public testing::Test {
   Time now{1000s};
   ActionList out;
   uint64_t number_ = 0;
-  uint32_t room_ = 0;
 };
 
 TEST_F(TxFloodTest, PendingUntilTheVerdictThenAnnouncedServedAndProposed) {
@@ -534,11 +537,8 @@ TEST_F(TxFloodTest, WrongBodiesCostTheSenderAndTheNextIsAsked) {
   for (uint64_t peer : {1, 2, 3, 4}) Connect(peer);
   const Bytes tx = Payment();
   for (uint64_t peer : {1, 2, 3, 4}) {
-    const RequestId none{};
     Announce(peer, {tx});
-    (void)none;
   }
-  // The first was asked before the others announced: ask it again to learn the request.
   Disconnect(1);
   const RequestBodies second = *DemandOf(2);
   Body(2, second.request, HashOfTx(tx), Payment());
@@ -750,7 +750,8 @@ class Pair {
   explicit Pair(const Limits& limits) : nodes_{Node(limits), Node(limits)} {
     for (int i : {0, 1}) {
       ActionList out;
-      nodes_[i].flood->OnCoreAttached(now_, {.judges_transactions = true}, out);
+      nodes_[i].flood->OnCoreAttached(now_, {.judges_transactions = true, .newest_closed = {}},
+                                      out);
       nodes_[i].flood->OnPeerConnected(now_, {PeerId{1}, KeyOf(2), false}, out);
       Take(i, out);
       nodes_[i].flood->OnCoreRoom(now_, 1000, out = {});
@@ -981,7 +982,8 @@ TEST(TxFloodProperty, NothingExternalizedComesBackWithinTwelveLedgers) {
       for (const DeliverTransaction& delivered : Outputs<DeliverTransaction>(out)) {
         ASSERT_FALSE(closes_since.contains(delivered.hash)) << seed;
       }
-      for (const TopTransaction& top : Outputs<TopSnapshot>(out).at(0).transactions) {
+      const TopSnapshot snapshot = Outputs<TopSnapshot>(out).at(0);
+      for (const TopTransaction& top : snapshot.transactions) {
         ASSERT_FALSE(closes_since.contains(top.hash)) << seed;
         ++checked;
       }
