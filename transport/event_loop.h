@@ -28,7 +28,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 
@@ -86,6 +85,7 @@ class EventLoop {
   absl::Status Watch(int fd, FdInterest interest, FdCallback callback);
   absl::Status SetInterest(int fd, FdInterest interest);
   void Unwatch(int fd);
+  // The next turn comes at once.
   void SetTurnHandler(TurnHandler handler);
 
   LoopWaker& waker() { return waker_; }
@@ -98,7 +98,6 @@ class EventLoop {
   void Stop();
 
   uint64_t turns() const { return turns_; }
-  uint64_t wakeups_written_for_test() const;
 
  private:
   struct Watched {

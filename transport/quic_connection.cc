@@ -359,7 +359,7 @@ ReadOutcome QuicConnection::OnDatagram(Time now, const Path& path,
   if (impl.state == ConnectionState::kClosing && now >= impl.close_repeat_at) {
     impl.close_repeat_due = true;
   }
-  if (impl.IsClosed()) return ReadOutcome::kOk;
+  if (impl.IsClosed() || payload.empty()) return ReadOutcome::kOk;
   impl.flush_wanted = true;
   const NgPath ng_path(path);
   impl.events = &out;

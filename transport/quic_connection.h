@@ -73,8 +73,9 @@ enum class WriteGoal : uint8_t {
   // Only what the source has. Costs nothing when it has nothing; acknowledgements ride along.
   kData,
   // Then also acknowledgements, retransmissions, credit, probes, until nothing is left. One such
-  // pass per connection ends a turn. (Not oftener: a call that finds nothing marks the connection
-  // as limited by the application, and its congestion window stops growing.)
+  // pass per connection ends a turn, and tells the pacer what all passes of the turn have sent.
+  // (Not oftener: a call that finds nothing marks the connection as limited by the application, and
+  // its congestion window stops growing.)
   kFlush,
 };
 

@@ -119,6 +119,7 @@ struct QuicConnection::Impl {
   bool stateless_reset = false;
   bool flush_wanted = true;
   bool ping_wanted = false;
+  bool pacing_due = false;       // packets were written that the pacer has not been told of
   QuicEvents* events = nullptr;  // set while ngtcp2 may call back
   uint64_t last_stamp = 0;
   Time last_received{};

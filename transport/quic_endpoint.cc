@@ -158,6 +158,10 @@ void QuicEndpoint::OnDatagram(Time now, const Path& path, absl::Span<const uint8
   impl.last_now = std::max(impl.last_now, now);
   ++impl.counters.datagrams_received;
   impl.Settle();
+  if (payload.empty()) {  // legal UDP; ngtcp2 would abort
+    ++impl.counters.datagrams_unroutable;
+    return;
+  }
   ngtcp2_version_cid header;
   const int rv =
       ngtcp2_pkt_decode_version_cid(&header, payload.data(), payload.size(), kLocalCidBytes);

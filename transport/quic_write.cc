@@ -242,9 +242,15 @@ WriteResult QuicConnection::Impl::Drain(Time now, DatagramSink& sink, StreamSour
     OnResult(now, static_cast<int>(n), out);
     return result;
   }
-  if (result.datagrams > 0) ngtcp2_conn_update_pkt_tx_time(conn.get(), ts);
-  if (pass.goal == WriteGoal::kFlush &&
-      (result.stop == WriteStop::kNothingLeft || result.stop == WriteStop::kCongested)) {
+  pacing_due = pacing_due || result.datagrams > 0;
+  if (pass.goal == WriteGoal::kData) {
+    flush_wanted = flush_wanted || result.datagrams > 0;
+    return result;
+  }
+  // Once a turn, or the packets of one class would hold up those of the next until the pacer lets
+  // go.
+  if (std::exchange(pacing_due, false)) ngtcp2_conn_update_pkt_tx_time(conn.get(), ts);
+  if (result.stop == WriteStop::kNothingLeft || result.stop == WriteStop::kCongested) {
     flush_wanted = false;
   }
   return result;

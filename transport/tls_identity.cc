@@ -15,10 +15,12 @@
 namespace overlay::transport {
 namespace {
 
-// %DISABLE_TLS13_COMPAT_MODE: QUIC forbids the compatibility mode's empty session ticket.
+// %SERVER_PRECEDENCE: the acceptor's order counts, or a dialler could choose the slow cipher for
+// both. %DISABLE_TLS13_COMPAT_MODE: QUIC forbids the compatibility mode's session id.
 constexpr char kPriorities[] =
     "NONE:+VERS-TLS1.3:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+AEAD:+SHA256:+SHA384"
-    ":+ECDHE-ECDSA:+GROUP-X25519:+SIGN-EDDSA-ED25519:+CTYPE-X509:%DISABLE_TLS13_COMPAT_MODE";
+    ":+ECDHE-ECDSA:+GROUP-X25519:+SIGN-EDDSA-ED25519:+CTYPE-X509:%SERVER_PRECEDENCE:%DISABLE_TLS13_"
+    "COMPAT_MODE";
 
 // The certificate says nothing but its key: the same bytes at each start, valid always.
 constexpr time_t kCertificateFrom = 0;

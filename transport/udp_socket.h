@@ -5,9 +5,9 @@
 // Rules
 //   R1  Committed datagrams leave in order; on EAGAIN the rest is kept, blocked() is true and
 //       Buffer() empty until Flush() succeeds. Why: they count as sent already.
-//   R2  UDP_SEGMENT is used until the kernel or the card refuses it (EIO, EINVAL), then never
-//       again; what was refused is sent one by one. Why: some virtual cards cannot, and say so only
-//       at the first send.
+//   R2  UDP_SEGMENT is used until the kernel or the card refuses it (EIO; EINVAL for what passes
+//       when sent one by one), then never again. Why: some virtual cards cannot, and say so only at
+//       the first send.
 //   R3  Other errors of a send drop that one message and are counted by kind. Why: to QUIC it is a
 //       lost packet, and one unreachable peer must not stop the others.
 //   R4  Fragmentation is off, on both families. Why: path MTU discovery would find fragments that
@@ -31,6 +31,8 @@
 #include "absl/types/span.h"
 #include "flood/base/socket_address.h"
 #include "transport/datagram.h"
+
+struct mmsghdr;
 
 namespace overlay::transport {
 
@@ -96,6 +98,10 @@ class UdpSocket : public DatagramSink {
   // Sends all that was committed. Call at the end of each class's passes, and when the fd is
   // writable. False: blocked.
   bool Flush();
+
+  // sendmmsg(2), or a test's own that fails.
+  using SendMany = int (*)(int fd, mmsghdr* messages, unsigned count, int flags);
+  void SetSendForTest(SendMany send);
 
  private:
   struct Impl;

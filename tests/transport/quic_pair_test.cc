@@ -59,5 +59,703 @@ TEST(QuicStreams, AMessagePerStreamSurvivesLoss) {
   EXPECT_EQ(pair.dialler().endpoint().Find(id)->HeldStreamCountForTest(), 0u);
 }
 
+TEST(QuicStreams, BulkSurvivesLossDuplicationAndReordering) {
+  QuicPair pair({.link = {.delay = 5ms, .jitter = 2ms, .loss = 0.01, .duplicate = 0.01}});
+  const ConnectionId id = pair.Connect();
+  const Bytes bulk = Message(7, 3'000'000);
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, bulk);
+  ASSERT_TRUE(stream);
+  const ConnectionId other = pair.acceptor().newest();
+  const auto arrived = [&] {
+    const auto& streams = pair.acceptor().log(other).streams;
+    return streams.contains(*stream) && streams.at(*stream).fin;
+  };
+  ASSERT_TRUE(pair.RunUntil(arrived, 60s));
+  EXPECT_EQ(pair.acceptor().log(other).streams.at(*stream).bytes, TextOf(bulk));
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 5s));
+  EXPECT_EQ(pair.dialler().log(id).acked.at(*stream), bulk.size());
+  EXPECT_GT(pair.dialler().endpoint().Find(id)->stats().lost_stream_packets, 0u);
+}
+
+TEST(QuicStreams, CorruptDatagramsAreLossAndNothingWorse) {
+  QuicPair pair({.link = {.delay = 5ms}});
+  const ConnectionId id = pair.Connect();
+  pair.link().corrupt = 0.05;
+  const Bytes bulk = Message(8, 300'000);
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, bulk);
+  const ConnectionId other = pair.acceptor().newest();
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 60s));
+  EXPECT_EQ(pair.acceptor().log(other).streams.at(*stream).bytes, TextOf(bulk));
+  EXPECT_TRUE(pair.dialler().IsUp(id));
+}
+
+TEST(QuicStreams, TheReceiverSeesAReset) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, Message(1, 100'000));
+  pair.RunFor(15ms);
+  pair.dialler().endpoint().Mutable(id)->ResetSending(*stream, 42);
+  const ConnectionId other = pair.acceptor().newest();
+  ASSERT_TRUE(pair.RunUntil(
+      [&] { return pair.acceptor().log(other).stream_closed.contains(*stream); }, 2s));
+  EXPECT_EQ(pair.acceptor().log(other).streams.at(*stream).reset, 42u);
+  EXPECT_EQ(pair.acceptor().log(other).stream_closed.at(*stream), 42u);
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 2s));
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->HeldStreamCountForTest(), 0u);
+}
+
+// STOP_SENDING: the sender's source hears that the stream is gone, and others go on.
+TEST(QuicStreams, TheSenderSeesThatNobodyReads) {
+  QuicPair pair({.link = {.delay = 10ms, .bits_per_second = 10'000'000}});
+  pair.acceptor().set_return_credit(false);
+  const ConnectionId id = pair.Connect();
+  const std::optional<StreamId> unwanted = pair.dialler().SendUni(id, Message(1, 2'000'000));
+  const ConnectionId other = pair.acceptor().newest();
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.acceptor().log(other).streams.contains(*unwanted); }, 2s));
+  pair.acceptor().endpoint().Mutable(other)->StopReading(*unwanted, 9);
+  const auto closed = [&] { return pair.dialler().log(id).stream_closed.contains(*unwanted); };
+  ASSERT_TRUE(pair.RunUntil(closed, 5s));
+  EXPECT_EQ(pair.dialler().log(id).stream_closed.at(*unwanted), 9u);
+  const std::optional<StreamId> wanted = pair.dialler().SendUni(id, Message(2, 500));
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*wanted); }, 5s));
+  EXPECT_THAT(pair.dialler().source(id).gone(), testing::ElementsAre(*unwanted));
+  EXPECT_LT(pair.acceptor().log(other).streams.at(*unwanted).bytes.size(), 2'000'000u);
+}
+
+TEST(QuicStreams, BidirectionalStreamCarriesBothWays) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  const ConnectionId other = pair.acceptor().newest();
+  const std::optional<StreamId> stream = pair.dialler().endpoint().Mutable(id)->OpenBidi();
+  ASSERT_TRUE(stream);
+  EXPECT_FALSE(IsUni(*stream));
+  EXPECT_TRUE(IsOpenedByDialler(*stream));
+  pair.dialler().source(id).Add(*stream, Message(1, 300), true);
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.acceptor().log(other).streams.contains(*stream); }, 2s));
+  pair.acceptor().source(other).Add(*stream, Message(2, 40'000), true);
+  pair.acceptor().endpoint().Mutable(other);
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 5s));
+  EXPECT_EQ(pair.dialler().log(id).streams.at(*stream).bytes, TextOf(Message(2, 40'000)));
+}
+
+// Nothing is returned by itself: a receiver that keeps its credit stops the sender at the window.
+TEST(QuicCredit, TheWindowStopsASenderUntilCreditIsReturned) {
+  QuicPairOptions options;
+  options.acceptor.quic.connection_window_bytes = 1 << 20;
+  options.acceptor.quic.uni_stream_window_bytes = 4 << 20;
+  QuicPair pair(std::move(options));
+  pair.acceptor().set_return_credit(false);
+  const ConnectionId id = pair.Connect();
+  const ConnectionId other = pair.acceptor().newest();
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->max_data_left(), 1u << 20);
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, Message(1, 3 << 20));
+  pair.RunFor(10s);
+  const auto got = [&] { return pair.acceptor().log(other).streams.at(*stream).bytes.size(); };
+  EXPECT_EQ(got(), 1u << 20);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->max_data_left(), 0u);
+  QuicConnection* connection = pair.acceptor().endpoint().Mutable(other);
+  connection->ExtendConnection(1 << 20);
+  pair.RunFor(10s);
+  EXPECT_EQ(got(), 2u << 20);
+}
+
+TEST(QuicCredit, StreamCountsComeBackInSteps) {
+  QuicPairOptions options;
+  options.acceptor.quic.uni_streams = 128;
+  QuicPair pair(std::move(options));
+  const ConnectionId id = pair.Connect();
+  // Nothing is lost between what is open ahead and what is left.
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 128u);
+  const int told = pair.dialler().log(id).streams_credit;
+  for (uint64_t i = 0; i < 63; ++i) ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 50)));
+  pair.RunFor(1s);
+  EXPECT_EQ(pair.dialler().log(id).streams_credit, told);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 65u);
+  ASSERT_TRUE(pair.dialler().SendUni(id, Message(64, 50)));
+  pair.RunFor(1s);
+  EXPECT_EQ(pair.dialler().log(id).streams_credit, told + 1);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 128u);
+  for (uint64_t i = 0; i < 128; ++i) ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 50)));
+  EXPECT_FALSE(pair.dialler().SendUni(id, Message(0, 50)));
+}
+
+TEST(QuicClose, CodeAndReasonReachTheOtherSide) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  const ConnectionId other = pair.acceptor().newest();
+  pair.dialler().Close(id, 7, "wrong network");
+  EXPECT_EQ(pair.dialler().log(id).closed.cause, CloseCause::kLocalApplication);
+  ASSERT_TRUE(pair.RunUntil([&] { return pair.acceptor().log(other).closed_count == 1; }, 2s));
+  const CloseInfo& closed = pair.acceptor().log(other).closed;
+  EXPECT_EQ(closed.cause, CloseCause::kPeerApplication);
+  EXPECT_EQ(closed.code, 7u);
+  EXPECT_EQ(closed.reason, "wrong network");
+  EXPECT_TRUE(closed.was_up);
+  // Both forget it after three probe time-outs.
+  pair.RunFor(10s);
+  EXPECT_EQ(pair.dialler().endpoint().connection_count(), 0u);
+  EXPECT_EQ(pair.acceptor().endpoint().connection_count(), 0u);
+  EXPECT_EQ(pair.dialler().log(id).closed_count, 1);
+}
+
+// The close packet was lost: the peer's next datagrams are answered with it, but not each of them.
+TEST(QuicClose, TheClosePacketIsRepeatedAtALimitedRate) {
+  QuicPair pair({.link = {.delay = 10ms}});
+  const ConnectionId id = pair.Connect();
+  const ConnectionId other = pair.acceptor().newest();
+  bool swallowed = false;
+  const SocketAddress to = pair.acceptor().address();
+  pair.set_filter([&](const SocketAddress& where, absl::Span<const uint8_t>) {
+    if (where != to || swallowed) return true;
+    swallowed = true;
+    return false;
+  });
+  pair.dialler().Close(id, 7, "");
+  pair.RunFor(1ms);
+  ASSERT_TRUE(swallowed);
+  const size_t before = pair.dialler().batches().size();
+  for (uint64_t i = 0; i < 40; ++i) {
+    ASSERT_TRUE(pair.acceptor().SendUni(other, Message(i, 1'000)));
+  }
+  ASSERT_TRUE(pair.RunUntil([&] { return pair.acceptor().log(other).closed_count == 1; }, 2s));
+  EXPECT_EQ(pair.acceptor().log(other).closed.code, 7u);
+  EXPECT_LE(pair.dialler().batches().size() - before, 1u);
+}
+
+TEST(QuicClose, SilenceEndsInTheIdleTimeout) {
+  QuicPairOptions options;
+  options.dialler.quic.idle_timeout = 30s;
+  options.acceptor.quic.idle_timeout = 8s;  // the smaller counts
+  options.dialler.quic.keep_alive = Duration(0);
+  options.acceptor.quic.keep_alive = Duration(0);
+  QuicPair pair(std::move(options));
+  const ConnectionId id = pair.Connect();
+  const ConnectionId other = pair.acceptor().newest();
+  pair.RunFor(7s);
+  EXPECT_TRUE(pair.dialler().IsUp(id));
+  pair.RunFor(2s);
+  EXPECT_EQ(pair.dialler().log(id).closed.cause, CloseCause::kIdleTimeout);
+  EXPECT_EQ(pair.acceptor().log(other).closed.cause, CloseCause::kIdleTimeout);
+}
+
+TEST(QuicClose, KeepAliveKeepsAConnectionOpen) {
+  QuicPairOptions options;
+  options.acceptor.quic.idle_timeout = 8s;  // the dialler's 10 s would be too seldom
+  options.acceptor.quic.keep_alive = Duration(0);
+  QuicPair pair(std::move(options));
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(120s);
+  EXPECT_TRUE(pair.dialler().IsUp(id));
+}
+
+TEST(QuicClose, ANobodyThatDoesNotAnswerIsATimeout) {
+  QuicPair pair({});
+  const SocketAddress nobody = SocketAddress::V4(0x0a0000ff, 1);
+  const ConnectionId id = pair.dialler().DialTo(nobody, std::nullopt);
+  pair.RunFor(3900ms);
+  EXPECT_EQ(pair.dialler().log(id).closed_count, 0);
+  pair.RunFor(200ms);
+  EXPECT_EQ(pair.dialler().log(id).closed.cause, CloseCause::kHandshakeTimeout);
+  EXPECT_FALSE(pair.dialler().log(id).closed.was_up);
+}
+
+// A PING on demand shows within a round trip whether the peer is still there.
+TEST(QuicConnection, PingIsAnsweredThoughNothingIsToBeSent) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(2s);
+  const Time before = pair.dialler().endpoint().Find(id)->last_received();
+  EXPECT_LT(before, pair.now() - 1s);
+  pair.dialler().endpoint().Mutable(id)->Ping();
+  pair.RunFor(100ms);
+  EXPECT_GT(pair.dialler().endpoint().Find(id)->last_received(), before + 1s);
+  // And once only.
+  const uint64_t sent = pair.datagrams();
+  pair.RunFor(1s);
+  EXPECT_EQ(pair.datagrams(), sent);
+}
+
+// R1: the dialler has completed its handshake before the acceptor has judged it, and must hold its
+//     tongue.
+TEST(QuicConnection, NothingIsSentBeforeTheHandshakeIsConfirmed) {
+  QuicPair pair({});
+  const ConnectionId id = pair.dialler().Dial();
+  ASSERT_TRUE(pair.RunUntil([&] { return pair.dialler().log(id).completed.has_value(); }, 2s));
+  ASSERT_FALSE(pair.dialler().log(id).confirmed);
+  QuicConnection* connection = pair.dialler().endpoint().Mutable(id);
+  EXPECT_FALSE(connection->OpenUni());
+  EXPECT_FALSE(connection->OpenBidi());
+  struct Impatient : StreamSource {
+    std::optional<StreamChunk> Next() override {
+      asked = true;
+      return std::nullopt;
+    }
+    void OnPacked(StreamId, size_t, bool) override {}
+    void OnRefused(StreamId, WriteRefusal) override {}
+    bool asked = false;
+  } source;
+  QuicEvents events;
+  connection->DrainDatagrams(pair.now(), pair.dialler(), &source, WritePass{}, events);
+  EXPECT_FALSE(source.asked);
+  ASSERT_TRUE(pair.RunUntil([&] { return pair.dialler().IsUp(id); }, 2s));
+  connection = pair.dialler().endpoint().Mutable(id);
+  EXPECT_TRUE(connection->OpenUni());
+  connection->DrainDatagrams(pair.now(), pair.dialler(), &source, WritePass{}, events);
+  EXPECT_TRUE(source.asked);
+  EXPECT_EQ(pair.acceptor().log(pair.acceptor().newest()).events_before_completed, 0u);
+}
+
+// Small messages share packets; packets share batches; batches obey the kernel (the sink checks).
+TEST(QuicWrite, ManySmallMessagesGoInFewPackets) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(2s);
+  const uint64_t before = pair.dialler().endpoint().Find(id)->stats().sent_datagrams;
+  const size_t batches_before = pair.dialler().batches().size();
+  for (uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 100)));
+  pair.RunFor(Duration(1));
+  const uint64_t packets = pair.dialler().endpoint().Find(id)->stats().sent_datagrams - before;
+  EXPECT_LE(packets, 4u);  // 13 of them fit into one
+  const SentBatch& batch = pair.dialler().batches().at(batches_before);
+  EXPECT_EQ((batch.bytes + batch.segment_bytes - 1) / batch.segment_bytes, packets);
+}
+
+TEST(QuicWrite, BatchesAreCutAsTheKernelWants) {
+  QuicPair pair({.link = {.delay = 1ms}});
+  const ConnectionId id = pair.Connect();
+  const Bytes bulk = Message(1, 5'000'000);
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, bulk);
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 30s));
+  size_t largest = 0;
+  size_t most = 0;
+  for (const SentBatch& batch : pair.dialler().batches()) {
+    const size_t count = (batch.bytes + batch.segment_bytes - 1) / batch.segment_bytes;
+    ASSERT_LE(count, kBatchDatagramsMax);
+    ASSERT_LE(batch.bytes, kBatchBytesMax);
+    largest = std::max(largest, batch.segment_bytes);
+    most = std::max(most, count);
+  }
+  EXPECT_EQ(largest, kDatagramBytesMax);  // PMTUD found what passes
+  EXPECT_EQ(most, kBatchBytesMax / kDatagramBytesMax);
+}
+
+// A budget ends a pass after the packet that used it up; nothing of what is left waits inside.
+TEST(QuicWrite, APassStopsAtItsBudgetAndKeepsNothing) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(2s);
+  QuicConnection* connection = pair.dialler().endpoint().Mutable(id);
+  MessageSource source;
+  const StreamId stream = *connection->OpenUni();
+  const Bytes bulk = Message(1, 1'000'000);
+  source.Add(stream, bulk, true);
+  QuicEvents events;
+  const uint64_t credit = connection->max_data_left();
+  const WriteResult result = connection->DrainDatagrams(
+      pair.now(), pair.dialler(), &source, {.goal = WriteGoal::kData, .bytes_max = 4'000}, events);
+  EXPECT_EQ(result.stop, WriteStop::kBudget);
+  EXPECT_GE(result.bytes, 4'000u);
+  EXPECT_LT(result.bytes, 4'000u + kDatagramBytesMax);
+  // What left the source is what is in packets.
+  const size_t taken = bulk.size() - source.Next()->data.size();
+  EXPECT_EQ(credit - connection->max_data_left(), taken);
+  EXPECT_LT(taken, result.bytes);
+  // An envelope that comes now goes in the very next packet.
+  MessageSource envelope;
+  const StreamId urgent = *connection->OpenUni();
+  envelope.Add(urgent, Message(2, 300), true);
+  const WriteResult next = connection->DrainDatagrams(pair.now(), pair.dialler(), &envelope,
+                                                      {.goal = WriteGoal::kData}, events);
+  EXPECT_EQ(next.datagrams, 1u);
+  EXPECT_LT(next.bytes, 400u);
+  EXPECT_TRUE(envelope.empty());
+}
+
+TEST(QuicWrite, APassWithoutDataCostsNothing) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  QuicConnection* connection = pair.dialler().endpoint().Mutable(id);
+  MessageSource empty;
+  QuicEvents events;
+  const WriteResult result = connection->DrainDatagrams(pair.now(), pair.dialler(), &empty,
+                                                        {.goal = WriteGoal::kData}, events);
+  EXPECT_EQ(result.datagrams, 0u);
+  EXPECT_EQ(result.stop, WriteStop::kNothingLeft);
+}
+
+// Nothing is built while the socket is blocked, because what is built counts as sent.
+TEST(QuicWrite, ABlockedSinkHoldsEverythingBack) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(2s);
+  pair.dialler().set_blocked(true);
+  const uint64_t sent = pair.dialler().endpoint().Find(id)->stats().sent_bytes;
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, Message(1, 10'000));
+  pair.RunFor(500ms);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->stats().sent_bytes, sent);
+  EXPECT_EQ(pair.dialler().source(id).queued(), 1u);
+  EXPECT_THAT(pair.dialler().endpoint().NeedFlush(), testing::ElementsAre(id));
+  pair.dialler().set_blocked(false);
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 2s));
+}
+
+TEST(QuicWrite, StatsTellWhatIsInFlight) {
+  QuicPair pair({.link = {.delay = 20ms}});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(2s);
+  const QuicConnection* connection = pair.dialler().endpoint().Find(id);
+  const ConnectionStats before = connection->stats();
+  EXPECT_EQ(before.in_flight_bytes, 0u);
+  ASSERT_TRUE(pair.dialler().SendUni(id, Message(1, 5'000)));
+  pair.RunFor(1ms);
+  const ConnectionStats during = connection->stats();
+  EXPECT_GT(during.in_flight_bytes, 5'000u);
+  EXPECT_EQ(during.put_in_flight_bytes - before.put_in_flight_bytes, during.in_flight_bytes);
+  pair.RunFor(200ms);
+  const ConnectionStats after = connection->stats();
+  EXPECT_EQ(after.in_flight_bytes, 0u);
+  EXPECT_EQ(after.put_in_flight_bytes, during.put_in_flight_bytes);
+  EXPECT_GE(after.latest_rtt, 40ms);
+  EXPECT_GE(after.smoothed_rtt, 40ms);
+  EXPECT_GT(after.cwnd_bytes, 0u);
+}
+
+// A tunnel passes less than Ethernet: the largest size that passes is found, and no larger is used.
+TEST(QuicWrite, PathMtuIsFound) {
+  QuicPair pair({.link = {.delay = 1ms, .mtu = 1'410}});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(20s);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->path_datagram_bytes_max(), 1'400u);
+  const size_t before = pair.dialler().batches().size();
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, Message(1, 200'000));
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 5s));
+  for (size_t i = before; i < pair.dialler().batches().size(); ++i) {
+    EXPECT_LE(pair.dialler().batches()[i].segment_bytes, 1'400u);
+  }
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->stats().lost_stream_packets, 0u);
+}
+
+// A restarted acceptor has the same key, so it can tell its old peers that it has forgotten them.
+TEST(QuicEndpoint, ARestartedAcceptorResetsItsOldConnections) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(1s);
+  pair.acceptor().Restart(77);
+  ASSERT_TRUE(pair.dialler().SendUni(id, Message(1, 300)));
+  ASSERT_TRUE(pair.RunUntil([&] { return pair.dialler().log(id).closed_count == 1; }, 1s));
+  EXPECT_EQ(pair.dialler().log(id).closed.cause, CloseCause::kStatelessReset);
+  EXPECT_TRUE(pair.dialler().log(id).closed.was_up);
+  EXPECT_EQ(pair.acceptor().endpoint().counters().resets_sent, 1u);
+  EXPECT_EQ(pair.dialler().endpoint().counters().resets_received, 1u);
+  pair.Connect();
+}
+
+// Two endpoints that have both forgotten a connection must not answer each other for ever.
+TEST(QuicEndpoint, ResetsAreSmallerThanWhatTheyAnswer) {
+  QuicPair pair({});
+  for (const size_t size : {1'200u, 60u, 43u, 42u, 25u, 22u, 21u, 17u, 1u}) {
+    std::vector<uint8_t> stray(size, 0x41);  // a short header
+    size_t answers = 0;
+    pair.set_filter([&](const SocketAddress&, absl::Span<const uint8_t> payload) {
+      EXPECT_LT(payload.size(), size);
+      ++answers;
+      return true;
+    });
+    pair.Inject(pair.dialler().address(), pair.acceptor().address(), stray);
+    pair.RunFor(1s);
+    EXPECT_LE(answers, 25u) << size;
+    EXPECT_EQ(answers > 0, size >= 22) << size;
+  }
+}
+
+TEST(QuicEndpoint, ResetsAreLimitedInRate) {
+  QuicPair pair({});
+  const SocketAddress stranger = SocketAddress::V4(0x0a000063, 5);
+  for (int i = 0; i < 1'000; ++i) {
+    pair.Inject(stranger, pair.acceptor().address(), std::vector<uint8_t>(60, 0x41));
+    if (i % 10 == 9) pair.RunFor(100us);
+  }
+  const EndpointCounters& counters = pair.acceptor().endpoint().counters();
+  EXPECT_GE(counters.resets_sent, kResetsPerSecondMax);
+  EXPECT_LE(counters.resets_sent, kResetsPerSecondMax + 2);
+  EXPECT_EQ(counters.resets_sent + counters.stateless_suppressed, 1'000u);
+}
+
+// The dialler's NAT forgets it and gives it another port: the connection goes on.
+TEST(QuicEndpoint, ANewNatBindingIsFollowed) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  const ConnectionId other = pair.acceptor().newest();
+  pair.RunFor(1s);
+  pair.dialler().set_port(40'000);
+  const std::optional<StreamId> stream = pair.dialler().SendUni(id, Message(1, 100'000));
+  ASSERT_TRUE(
+      pair.RunUntil([&] { return pair.dialler().log(id).stream_closed.contains(*stream); }, 5s));
+  EXPECT_EQ(pair.acceptor().endpoint().Find(other)->path().remote, pair.dialler().address());
+  ASSERT_FALSE(pair.acceptor().log(other).paths.empty());
+  EXPECT_EQ(pair.acceptor().log(other).paths.back().remote, pair.dialler().address());
+}
+
+TEST(QuicEndpoint, AnUnknownVersionIsNegotiated) {
+  QuicPair pair({});
+  std::vector<uint8_t> packet(1'200, 0);
+  const uint8_t head[] = {0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 4, 9, 9, 9, 9};
+  std::copy(std::begin(head), std::end(head), packet.begin());
+  std::vector<uint8_t> answer;
+  pair.set_filter([&](const SocketAddress&, absl::Span<const uint8_t> payload) {
+    answer.assign(payload.begin(), payload.end());
+    return true;
+  });
+  pair.Inject(SocketAddress::V4(0x0a000063, 5), pair.acceptor().address(), packet);
+  pair.RunFor(100ms);
+  ASSERT_GE(answer.size(), 7u);
+  EXPECT_EQ(answer[0] & 0x80, 0x80);
+  EXPECT_THAT(std::vector<uint8_t>(answer.begin() + 1, answer.begin() + 5),
+              testing::ElementsAre(0, 0, 0, 0));
+  EXPECT_EQ(pair.acceptor().endpoint().connection_count(), 0u);
+}
+
+TEST(QuicEndpoint, NoiseNeitherConnectsNorCrashes) {
+  QuicPair pair({});
+  Random random(3);
+  for (int i = 0; i < 2'000; ++i) {
+    std::vector<uint8_t> noise(1 + random.Below(1'500));
+    random.Fill(absl::MakeSpan(noise));
+    pair.Inject(SocketAddress::V4(0x0a000063, 5), pair.acceptor().address(), noise);
+  }
+  pair.Inject(SocketAddress::V4(0x0a000063, 5), pair.acceptor().address(), {});
+  pair.RunFor(5s);
+  EXPECT_EQ(pair.acceptor().endpoint().connection_count(), 0u);
+  pair.Connect();
+}
+
+// Opens handshakes that are never carried on, each address with an endpoint of its own.
+class Flood {
+ public:
+  explicit Flood(QuicPair& pair)
+      : pair_(pair), identity_(*TlsIdentity::Create(QuicPair::SeedOf(500))) {
+    pair.set_filter([this](const SocketAddress& to, absl::Span<const uint8_t> payload) {
+      const bool retry = (payload[0] & 0xf0) == 0xf0;
+      if (retry && sources_.contains(to.ip)) {
+        retries_.push_back({to, {payload.begin(), payload.end()}});
+      }
+      return true;
+    });
+  }
+
+  void From(uint32_t ip, int count) {
+    const SocketAddress from = SocketAddress::V4(ip, 1'000);
+    auto& endpoint = sources_[from.ip];
+    if (endpoint == nullptr) {
+      endpoint = std::make_unique<QuicEndpoint>(EndpointSettings{}, *identity_, Random(++seed_));
+    }
+    for (int i = 0; i < count; ++i) {
+      ASSERT_TRUE(endpoint->Dial(pair_.now(), pair_.acceptor().address(), std::nullopt).ok());
+    }
+    Write(from, *endpoint);
+  }
+
+  // The addresses are real: they hear that they must prove themselves, and do.
+  void AnswerRetries() {
+    QuicEvents events;
+    for (const auto& [to, payload] : std::exchange(retries_, {})) {
+      QuicEndpoint& endpoint = *sources_.at(to.ip);
+      endpoint.OnDatagram(pair_.now(), {to, pair_.acceptor().address()}, payload, events);
+      Write(to, endpoint);
+    }
+  }
+
+ private:
+  struct Collect : DatagramSink {
+    absl::Span<uint8_t> Buffer() override {
+      used = 0;
+      return absl::MakeSpan(bytes);
+    }
+    void Commit(const Path&, size_t size, size_t segment) override {
+      for (size_t at = used; at < used + size; at += segment) {
+        const size_t n = std::min(segment, used + size - at);
+        out.emplace_back(bytes.begin() + static_cast<ptrdiff_t>(at),
+                         bytes.begin() + static_cast<ptrdiff_t>(at + n));
+      }
+      used += size;
+    }
+    std::vector<uint8_t> bytes = std::vector<uint8_t>(kSinkBufferBytesMin);
+    size_t used = 0;
+    std::vector<std::vector<uint8_t>> out;
+  };
+
+  void Write(const SocketAddress& from, QuicEndpoint& endpoint) {
+    Collect sink;
+    QuicEvents events;
+    endpoint.DrainDatagrams(pair_.now(), sink, events);
+    for (auto& datagram : sink.out) pair_.Inject(from, pair_.acceptor().address(), datagram);
+  }
+
+  QuicPair& pair_;
+  std::unique_ptr<TlsIdentity> identity_;
+  std::map<std::array<uint8_t, 16>, std::unique_ptr<QuicEndpoint>> sources_;
+  std::vector<std::pair<SocketAddress, std::vector<uint8_t>>> retries_;
+  uint64_t seed_ = 1'000;
+};
+
+TEST(QuicEndpoint, OneAddressHoldsFewHandshakes) {
+  QuicPair pair({});
+  Flood flood(pair);
+  flood.From(0x0a010101, 10);
+  pair.RunFor(500ms);
+  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), 10u);
+  flood.From(0x0a010101, 10);
+  pair.RunFor(500ms);
+  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), kHandshakesPerAddressMax);
+  EXPECT_EQ(pair.acceptor().endpoint().counters().handshakes_evicted, 4u);
+  // Another address is not hurt.
+  pair.Connect();
+}
+
+TEST(QuicEndpoint, NewHandshakesAreLimitedInRate) {
+  QuicPair pair({});
+  Flood flood(pair);
+  for (uint32_t i = 0; i < 30; ++i) flood.From(0x0a020001 + i, 2);
+  pair.RunFor(Duration(1));
+  EXPECT_EQ(pair.acceptor().endpoint().counters().handshakes_begun, kHandshakeBurst);
+  pair.RunFor(100ms);
+  EXPECT_EQ(pair.acceptor().endpoint().counters().handshakes_begun, kHandshakeBurst + 10);
+  pair.RunFor(400ms);
+  EXPECT_EQ(pair.acceptor().endpoint().counters().handshakes_begun, 60u);
+}
+
+// Under load an address must prove that it hears us; then it is let in.
+TEST(QuicEndpoint, UnderLoadAnAddressMustProveItself) {
+  QuicPair pair({});
+  Flood flood(pair);
+  for (uint32_t i = 0; i < kRetryThreshold; ++i) flood.From(0x0a030001 + i, 1);
+  pair.RunFor(Duration(1));
+  const auto& counters = pair.acceptor().endpoint().counters();
+  EXPECT_EQ(counters.retries_sent, 0u);
+  flood.From(0x0a040001, 8);
+  pair.RunFor(Duration(1));
+  EXPECT_EQ(counters.retries_sent, 8u);
+  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight() +
+                pair.acceptor().endpoint().handshakes_waiting(),
+            kRetryThreshold);
+  pair.Connect();
+  EXPECT_EQ(counters.retries_sent, 9u);
+}
+
+// A token is good for the address that it was given to, and not for long.
+TEST(QuicEndpoint, ARetryTokenCannotBeUsedElsewhereOrLater) {
+  for (const bool late : {false, true}) {
+    QuicPair pair({});
+    Flood flood(pair);
+    for (uint32_t i = 0; i < kRetryThreshold; ++i) flood.From(0x0a030001 + i, 1);
+    std::vector<uint8_t> second_initial;
+    const SocketAddress to = pair.acceptor().address();
+    bool retried = false;
+    pair.set_filter([&](const SocketAddress& where, absl::Span<const uint8_t> payload) {
+      if (where != to) {
+        retried = true;
+        return true;
+      }
+      if (retried && second_initial.empty()) second_initial.assign(payload.begin(), payload.end());
+      return !retried;
+    });
+    pair.dialler().Dial();
+    ASSERT_TRUE(pair.RunUntil([&] { return !second_initial.empty(); }, 1s));
+    const auto& counters = pair.acceptor().endpoint().counters();
+    EXPECT_EQ(counters.tokens_refused, 0u);
+    if (late) {
+      pair.RunFor(kRetryTokenLifetime + 1s);
+      pair.Inject(pair.dialler().address(), to, second_initial);
+    } else {
+      pair.Inject(SocketAddress::V4(0x0a050505, 9), to, second_initial);
+    }
+    pair.RunFor(100ms);
+    EXPECT_EQ(counters.tokens_refused, 1u);
+  }
+}
+
+// A flood whose addresses are real gets past Retry. At the total the address that holds most loses
+// its oldest, and the newcomer is let in.
+TEST(QuicEndpoint, AtTheTotalTheHeaviestAddressLosesItsOldest) {
+  QuicPairOptions options;
+  options.acceptor.quic.handshake_timeout = 60s;
+  QuicPair pair(std::move(options));
+  Flood flood(pair);
+  const size_t addresses = kHandshakesMax / 15 + 1;
+  for (uint32_t i = 0; i < addresses; ++i) {
+    flood.From(0x0a060001 + i, 15);
+    pair.RunFor(100ms);
+    flood.AnswerRetries();
+    pair.RunFor(200ms);
+  }
+  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), kHandshakesMax);
+  const uint64_t evicted = pair.acceptor().endpoint().counters().handshakes_evicted;
+  EXPECT_EQ(evicted, 15 * addresses - kHandshakesMax);
+  // One of each address in turn, and of each its first: the addresses came one after another.
+  for (const auto& [id, log] : pair.acceptor().logs()) {
+    EXPECT_EQ(log.closed.cause, CloseCause::kEvicted);
+    EXPECT_EQ(id.value % 15, 1u);
+  }
+  pair.Connect();
+  EXPECT_EQ(pair.acceptor().endpoint().counters().handshakes_evicted, evicted + 1);
+  pair.RunFor(61s);
+  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), 0u);
+}
+
+TEST(QuicEndpoint, AFullTableRefusesDialsAndHandshakes) {
+  QuicPairOptions options;
+  options.dialler.connections_max = 2;
+  options.acceptor.connections_max = 1;
+  QuicPair pair(std::move(options));
+  pair.Connect();
+  const ConnectionId second = pair.dialler().Dial();
+  absl::StatusOr<ConnectionId> third =
+      pair.dialler().endpoint().Dial(pair.now(), pair.acceptor().address(), std::nullopt);
+  EXPECT_EQ(third.status().code(), absl::StatusCode::kResourceExhausted);
+  pair.RunFor(5s);
+  EXPECT_EQ(pair.dialler().log(second).closed.cause, CloseCause::kHandshakeTimeout);
+  EXPECT_EQ(pair.acceptor().endpoint().connection_count(), 1u);
+  EXPECT_GE(pair.acceptor().endpoint().counters().handshakes_refused_queue, 1u);
+  absl::StatusOr<ConnectionId> nowhere =
+      pair.dialler().endpoint().Dial(pair.now(), SocketAddress{}, std::nullopt);
+  EXPECT_EQ(nowhere.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(QuicEndpoint, AfterStopAcceptingNobodyComesIn) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.acceptor().endpoint().StopAccepting();
+  const ConnectionId late = pair.dialler().Dial();
+  pair.RunFor(5s);
+  EXPECT_EQ(pair.dialler().log(late).closed.cause, CloseCause::kHandshakeTimeout);
+  EXPECT_TRUE(pair.dialler().IsUp(id));
+}
+
+// The same seed gives the same sizes at the same times, losses included; another seed does not.
+TEST(QuicPair, IsDeterministic) {
+  const auto run = [](uint64_t seed) {
+    QuicPair pair({.seed = seed, .link = {.delay = 5ms, .jitter = 3ms, .loss = 0.03}});
+    const ConnectionId id = pair.Connect();
+    for (uint64_t i = 0; i < 200; ++i) {
+      EXPECT_TRUE(pair.dialler().SendUni(id, Message(i, 100 + 37 * i)));
+    }
+    pair.RunFor(10s);
+    EXPECT_EQ(pair.dialler().log(id).stream_closed.size(), 200u);
+    return std::pair(pair.trace(), pair.datagrams());
+  };
+  EXPECT_EQ(run(5), run(5));
+  EXPECT_NE(run(5).first, run(6).first);
+}
+
 }  // namespace
 }  // namespace overlay::transport

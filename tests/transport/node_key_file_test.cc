@@ -1,0 +1,105 @@
+#include "transport/node_key_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+
+namespace overlay::transport {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class NodeKeyFile : public testing::Test {
+ protected:
+  NodeKeyFile() {
+    std::string pattern = testing::TempDir() + "/node_key_XXXXXX";
+    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  ~NodeKeyFile() override { std::filesystem::remove_all(folder_); }
+
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string Put(const std::string& name, const std::string& text, mode_t mode = 0600) {
+    std::ofstream(Path(name)) << text;
+    EXPECT_EQ(chmod(Path(name).c_str(), mode), 0);
+    return Path(name);
+  }
+
+  std::string folder_;
+};
+
+TEST_F(NodeKeyFile, WhatIsWrittenIsReadAgain) {
+  absl::StatusOr<SecretSeed> seed = GenerateNodeKey();
+  ASSERT_OK(seed);
+  ASSERT_OK(WriteNodeKeyFile(Path("key"), *seed));
+  absl::StatusOr<SecretSeed> read = LoadNodeKeyFile(Path("key"));
+  ASSERT_OK(read);
+  EXPECT_EQ(read->bytes, seed->bytes);
+  struct stat info;
+  ASSERT_EQ(stat(Path("key").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0600u);
+  absl::StatusOr<SecretSeed> other = GenerateNodeKey();
+  ASSERT_OK(other);
+  EXPECT_NE(other->bytes, seed->bytes);
+}
+
+TEST_F(NodeKeyFile, AnExistingKeyIsNeverOverwritten) {
+  absl::StatusOr<SecretSeed> seed = GenerateNodeKey();
+  ASSERT_OK(seed);
+  Put("key", "precious");
+  EXPECT_THAT(WriteNodeKeyFile(Path("key"), *seed), HasCode(absl::StatusCode::kAlreadyExists));
+  std::string kept;
+  std::getline(std::ifstream(Path("key")) >> std::ws, kept);
+  EXPECT_EQ(kept, "precious");
+  EXPECT_THAT(WriteNodeKeyFile(Path("no/such/folder"), *seed),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no/such/folder")));
+}
+
+TEST_F(NodeKeyFile, OthersMustNotReadIt) {
+  const std::string text = ToStrkey(SecretSeed{});
+  for (const mode_t mode : {0640, 0604, 0620, 0602, 0660, 0644}) {
+    const std::string path = Put("key", text, mode);
+    EXPECT_THAT(LoadNodeKeyFile(path),
+                StatusIs(absl::StatusCode::kPermissionDenied,
+                         AllOf(HasSubstr("chmod 600 " + path), Not(HasSubstr(text)))))
+        << mode;
+  }
+  for (const mode_t mode : {0600, 0400, 0700}) {
+    EXPECT_OK(LoadNodeKeyFile(Put("key", text, mode))) << mode;
+  }
+}
+
+TEST_F(NodeKeyFile, OnlyOneSeedIsAccepted) {
+  const std::string good = ToStrkey(SecretSeed{});
+  EXPECT_OK(LoadNodeKeyFile(Put("key", "  " + good + "\r\n\n")));
+  std::string damaged = good;
+  damaged[10] = damaged[10] == 'A' ? 'B' : 'A';
+  for (const std::string& text :
+       {std::string(), std::string("\n"), good + good, good + "\n" + good, damaged,
+        std::string(10'000, 'S'), ToStrkey(PublicKeyOf(SecretSeed{}))}) {
+    EXPECT_THAT(LoadNodeKeyFile(Put("key", text)),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(Path("key")), Not(HasSubstr(damaged)))));
+  }
+  EXPECT_THAT(LoadNodeKeyFile(folder_), HasCode(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(LoadNodeKeyFile(Path("none")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(Path("none"))));
+}
+
+// A pipe in its place must not hang the start.
+TEST_F(NodeKeyFile, APipeIsNoKey) {
+  ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
+  EXPECT_THAT(LoadNodeKeyFile(Path("pipe")), HasCode(absl::StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace overlay::transport
