@@ -17,6 +17,23 @@
 
 namespace overlay::flood {
 
+// One question of ours to a peer.
+struct ScpAsk {
+  uint64_t id = 0;
+  std::optional<uint64_t> core_request;  // none: the one on connection
+  Time deadline;
+};
+
+// A peer's question that waits for the core's part.
+struct ScpAnswer {
+  uint64_t id = 0;      // the peer's
+  uint64_t wanted = 0;  // of our StateWanted
+  LedgerSeq from;
+  Time deadline;
+  size_t count = 0;
+  size_t bytes = 0;
+};
+
 struct ScpPeer {
   PeerId id;
   NodeKey key;
@@ -25,27 +42,14 @@ struct ScpPeer {
   bool core_present = true;
 
   // What we asked of it (scp_state.h).
-  struct Ask {
-    uint64_t id = 0;
-    std::optional<uint64_t> core_request;  // none: the one on connection
-    Time deadline;
-  };
-  std::optional<Ask> ask;
+  std::optional<ScpAsk> ask;
   std::deque<uint64_t> asks_waiting;  // core requests, until `ask` is done
   std::deque<Time> asked_at;          // in the last minute
   uint64_t last_round = 0;            // of the core's requests, in which it was asked
 
   // What it asked of us.
-  struct Answer {
-    uint64_t id = 0;      // the peer's
-    uint64_t wanted = 0;  // of our StateWanted
-    LedgerSeq from;
-    Time deadline;
-    size_t count = 0;
-    size_t bytes = 0;
-  };
-  std::optional<Answer> answer;   // open while the core is asked
-  std::deque<Time> requested_at;  // in the last minute
+  std::optional<ScpAnswer> answer;  // open while the core is asked
+  std::deque<Time> requested_at;    // in the last minute
 
   // Scratch of one broadcast: its marks on the entry with this id.
   uint64_t marked_entry = 0;

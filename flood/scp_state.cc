@@ -58,7 +58,7 @@ void ScpState::OnPeerDisconnected(ScpPeer& peer, ActionList& out) {
 }
 
 void ScpState::Ask(Time now, ScpPeer& peer, std::optional<uint64_t> core_request, ActionList& out) {
-  ScpPeer::Ask ask;
+  ScpAsk ask;
   ask.id = ++last_ask_;
   ask.core_request = core_request;
   ask.deadline =

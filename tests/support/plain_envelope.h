@@ -1,7 +1,7 @@
 // tests/support/plain_envelope.h
 //
-// SCP envelopes for tests of the flood rules, written word by word: small values, no signature. Where a test wants
-// real ones (signed, with values of the network's shape) it takes XdrBuilder.
+// SCP envelopes for tests of the flood rules, written word by word: small values, no signature.
+// Where a test wants real ones (signed, with values of the network's shape) it takes XdrBuilder.
 #ifndef OVERLAY_TESTS_SUPPORT_PLAIN_ENVELOPE_H_
 #define OVERLAY_TESTS_SUPPORT_PLAIN_ENVELOPE_H_
 
@@ -57,7 +57,7 @@ struct PlainEnvelope {
   uint64_t slot = 1;
   uint8_t node = 1;
   uint8_t quorum_set = 0xaa;
-  std::string signature;  // makes another envelope of the same statement
+  std::string signature = {};  // makes another envelope of the same statement
 
   Bytes Prepare(const PlainBallot& ballot, const std::optional<PlainBallot>& prepared = {},
                 const std::optional<PlainBallot>& prepared_prime = {}, uint32_t high = 0) const {
