@@ -37,7 +37,8 @@ class SlotWindow {
   explicit SlotWindow(const Limits& limits) : limits_(limits) {}
 
   // True if the set of kept slots may have shrunk: callers evict.
-  bool OnLedgerClosed(Time now, LedgerSeq seq, bool tracking, const std::vector<LedgerSeq>& keep_slots);
+  bool OnLedgerClosed(Time now, LedgerSeq seq, bool tracking,
+                      const std::vector<LedgerSeq>& keep_slots);
   // A new core says where it stands (0: unknown); same rules, and it is not tracking until it says
   // so.
   bool OnCoreAttached(Time now, LedgerSeq newest_closed);
@@ -64,13 +65,13 @@ class SlotWindow {
   bool Recompute(Time now);
 
   const Limits& limits_;
-  LedgerSeq newest_closed_;             // 0: none yet
-  LedgerSeq oldest_kept_;               // newest_closed_ - 127 <= it <= newest_closed_ - 11, never falls
-  std::deque<Closed> closed_;           // ascending in both members, slots_kept_max at most
-  std::vector<LedgerSeq> keep_slots_;   // keep_slots_count_max at most
+  LedgerSeq newest_closed_;    // 0: none yet
+  LedgerSeq oldest_kept_;      // newest_closed_ - 127 <= it <= newest_closed_ - 11, never falls
+  std::deque<Closed> closed_;  // ascending in both members, slots_kept_max at most
+  std::vector<LedgerSeq> keep_slots_;  // keep_slots_count_max at most
   bool tracking_ = false;
   Time last_close_{};
-  std::optional<Time> next_deadline_;   // when the oldest kept slot leaves the minute
+  std::optional<Time> next_deadline_;  // when the oldest kept slot leaves the minute
 };
 
 }  // namespace overlay::flood
