@@ -118,14 +118,24 @@ void PeerSession::BeginStream(Time now, StreamId stream, uint8_t number, InStrea
     case StreamKind::kTxBodies:
     case StreamKind::kSet: {
       const bool bodies = *kind == StreamKind::kTxBodies;
-      size_t& count = bodies ? asked_bodies_count_ : asked_sets_count_;
-      if (asked_bodies_count_ + asked_sets_count_ >= kRequestsOpenMax ||
-          (bodies && count >= kBodiesRequestsOpenMax)) {
+      // An answer that has left whole counts no more: its asker may ask again as soon as it is
+      // there, and our stream closes only when that is acknowledged.
+      size_t bodies_count = asked_bodies_count_;
+      size_t all_count = asked_bodies_count_ + asked_sets_count_;
+      if (all_count >= kBodiesRequestsOpenMax) {
+        for (const auto& [request, asked] : asked_) {
+          if (!asked.lane || writer_.lanes().HasStream(*asked.lane)) continue;
+          --all_count;
+          if (asked.for_bodies) --bodies_count;
+        }
+      }
+      if (all_count >= kRequestsOpenMax || (bodies && bodies_count >= kBodiesRequestsOpenMax)) {
         state.kind = InKind::kStopped;
         RefuseAsked(stream, StreamCode::kRefused);
         ++env_.stats.offences[static_cast<size_t>(Offence::kOverEager)];
         return Emit(PeerOffence{{}, Offence::kOverEager});
       }
+      size_t& count = bodies ? asked_bodies_count_ : asked_sets_count_;
       ++count;
       state.kind = bodies ? InKind::kBodiesAsked : InKind::kSetAsked;
       state.frames = std::make_unique<FrameReader>();

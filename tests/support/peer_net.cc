@@ -50,6 +50,25 @@ size_t PeerNet::AddNode(const std::function<void(TransportOptions&)>& change) {
   return node;
 }
 
+size_t PeerNet::AddRaw(const RawPeer::Options& options) {
+  nodes_.emplace_back();
+  nodes_.back().raw = std::make_unique<RawPeer>(options);
+  nodes_.back().key = nodes_.back().raw->key();
+  return nodes_.size() - 1;
+}
+
+bool PeerNet::JoinRaw(size_t raw_node, size_t to) {
+  raw(raw_node).Dial(now_, AddressOf(to));
+  Turn(raw_node);
+  return RunUntil([&] { return raw(raw_node).greeted() && PeerAt(to, raw_node); },
+                  std::chrono::seconds(3));
+}
+
+std::optional<Time> PeerNet::DeadlineOf(size_t node) {
+  if (nodes_[node].raw) return nodes_[node].raw->NextDeadline();
+  return nodes_[node].transport ? nodes_[node].transport->NextDeadline() : std::nullopt;
+}
+
 void PeerNet::Restart(size_t node, const std::function<void(TransportOptions&)>& change) {
   if (change) change(nodes_[node].options);
   nodes_[node].peers.clear();
@@ -121,8 +140,9 @@ void PeerNet::TakeEvents(size_t node) {
 }
 
 void PeerNet::Turn(size_t node) {
-  PeerTransport& transport = at(node);
   Sink sink(*this, node);
+  if (nodes_[node].raw) return raw(node).WriteTurn(now_, sink);
+  PeerTransport& transport = at(node);
   for (int turns = 0; transport.WriteTurn(now_, sink); ++turns) {
     OVERLAY_CHECK(turns < 100'000);
     TakeEvents(node);
@@ -133,8 +153,8 @@ void PeerNet::Turn(size_t node) {
 
 bool PeerNet::Step(Time until) {
   Time next = packets_.empty() ? kTimeNever : packets_.top().at;
-  for (Node& node : nodes_) {
-    if (node.transport) next = std::min(next, node.transport->NextDeadline().value_or(kTimeNever));
+  for (size_t node = 0; node < nodes_.size(); ++node) {
+    next = std::min(next, DeadlineOf(node).value_or(kTimeNever));
   }
   if (next > until) {
     now_ = until;
@@ -145,17 +165,23 @@ bool PeerNet::Step(Time until) {
   while (!packets_.empty() && packets_.top().at <= now_) {
     const Packet packet = packets_.top();
     packets_.pop();
-    if (!nodes_[packet.to].transport) continue;
+    Node& node = nodes_[packet.to];
+    if (!node.transport && !node.raw) continue;
     ++datagrams_delivered_;
     const auto* data = reinterpret_cast<const uint8_t*>(packet.bytes.data());
-    at(packet.to).OnDatagram(now_, {AddressOf(packet.to), AddressOf(packet.from)},
-                             absl::MakeConstSpan(data, packet.bytes.size()));
+    const Path path{AddressOf(packet.to), AddressOf(packet.from)};
+    const auto bytes = absl::MakeConstSpan(data, packet.bytes.size());
+    if (node.raw) {
+      node.raw->OnDatagram(now_, path, bytes);
+    } else {
+      node.transport->OnDatagram(now_, path, bytes);
+    }
     touched[packet.to] = true;
   }
   for (size_t node = 0; node < nodes_.size(); ++node) {
-    if (!nodes_[node].transport) continue;
-    const bool due = at(node).NextDeadline().value_or(kTimeNever) <= now_;
-    if (due) at(node).OnDeadline(now_);
+    const bool due = DeadlineOf(node).value_or(kTimeNever) <= now_;
+    if (due && nodes_[node].raw) raw(node).OnDeadline(now_);
+    if (due && nodes_[node].transport) at(node).OnDeadline(now_);
     if (due || touched[node]) Turn(node);
   }
   return true;

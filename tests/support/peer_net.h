@@ -21,6 +21,7 @@
 
 #include "flood/base/peer_io.h"
 #include "flood/base/random.h"
+#include "tests/support/peer_raw.h"
 #include "transport/peer_transport.h"
 
 namespace overlay::transport {
@@ -40,6 +41,13 @@ class PeerNet {
 
   // The key of a node follows from its number, unless `change` says otherwise.
   size_t AddNode(const std::function<void(TransportOptions&)>& change = {});
+  // A node that a test plays by hand.
+  size_t AddRaw(const RawPeer::Options& options);
+  RawPeer& raw(size_t node) { return *nodes_[node].raw; }
+  // Dials and waits until the transport has it as a peer.
+  bool JoinRaw(size_t raw, size_t to);
+  // Writes what the test queued.
+  void WriteRaw(size_t node) { Turn(node); }
   // Forgets everything without a word; the same key with another nonce.
   void Restart(size_t node, const std::function<void(TransportOptions&)>& change = {});
   void Stop(size_t node) { nodes_[node].transport.reset(); }
@@ -83,7 +91,8 @@ class PeerNet {
 
  private:
   struct Node {
-    std::unique_ptr<PeerTransport> transport;
+    std::unique_ptr<PeerTransport> transport;  // or
+    std::unique_ptr<RawPeer> raw;
     TransportOptions options;
     NodeKey key;
     std::vector<std::pair<Time, PeerEvent>> events;
@@ -103,6 +112,7 @@ class PeerNet {
   class Sink;
 
   void Make(size_t node);
+  std::optional<Time> DeadlineOf(size_t node);
   void Send(size_t from, const SocketAddress& to, std::string bytes);
   void Turn(size_t node);
   void TakeEvents(size_t node);

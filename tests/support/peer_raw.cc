@@ -1,0 +1,110 @@
+#include "tests/support/peer_raw.h"
+
+#include <utility>
+
+#include "flood/base/check.h"
+#include "flood/base/crypto.h"
+
+namespace overlay::transport {
+namespace {
+
+std::unique_ptr<TlsIdentity> IdentityOf(uint8_t seed) {
+  SecretSeed secret;
+  secret.bytes.fill(seed);
+  auto identity = TlsIdentity::Create(secret);
+  OVERLAY_CHECK(identity.ok());
+  return std::move(*identity);
+}
+
+}  // namespace
+
+std::string ControlFrame(const ControlMessage& message) {
+  return std::string(EncodeControl(message).view());
+}
+
+std::string HelloFrame() {
+  return ControlFrame(Hello{NetworkIdOf("test network"), 1, 1, 0, 0, 77, "raw"});
+}
+
+RawPeer::RawPeer(const Options& options)
+    : options_(options),
+      identity_(IdentityOf(options.seed)),
+      endpoint_(options.endpoint, *identity_, Random(options.seed)) {}
+
+void RawPeer::Dial(Time now, const SocketAddress& remote) {
+  auto id = endpoint_.Dial(now, remote, std::nullopt);
+  OVERLAY_CHECK(id.ok());
+  connection_ = *id;
+}
+
+void RawPeer::OnDatagram(Time now, const Path& path, absl::Span<const uint8_t> payload) {
+  endpoint_.OnDatagram(now, path, payload, events_);
+  source_.Unblock();
+  Handle(now);
+}
+
+void RawPeer::OnDeadline(Time now) {
+  endpoint_.OnDeadline(now, events_);
+  Handle(now);
+}
+
+void RawPeer::WriteTurn(Time now, DatagramSink& sink) {
+  endpoint_.AcceptWaiting(now, events_);
+  endpoint_.Drain(now, connection_, sink, &source_, {.goal = WriteGoal::kFlush}, events_);
+  endpoint_.DrainDatagrams(now, sink, events_);
+  Handle(now);
+}
+
+void RawPeer::Greet() {
+  QuicConnection* connection = endpoint_.Mutable(connection_);
+  const std::optional<StreamId> stream = connection->OpenUni();
+  OVERLAY_CHECK(stream.has_value());
+  control_ = *stream;
+  if (options_.says_hello) Append(control_, "\x02" + HelloFrame(), false);
+}
+
+void RawPeer::Handle(Time) {
+  for (const QuicEvent& event : events_.list()) {
+    if (std::holds_alternative<HandshakeCompleted>(event.what)) connection_ = event.connection;
+    if (std::holds_alternative<HandshakeConfirmed>(event.what)) Greet();
+    if (const auto* data = std::get_if<StreamData>(&event.what)) {
+      greeted_ = true;
+      Stream& stream = streams_[data->stream];
+      stream.bytes.append(reinterpret_cast<const char*>(data->bytes.data()), data->bytes.size());
+      stream.fin |= data->fin;
+      if (QuicConnection* connection = endpoint_.Mutable(event.connection);
+          connection != nullptr && options_.returns_credit) {
+        connection->ExtendStream(data->stream, data->bytes.size());
+        connection->ExtendConnection(data->bytes.size());
+      }
+    }
+    if (const auto* closed = std::get_if<StreamClosed>(&event.what)) {
+      closed_[closed->stream] = closed->code;
+      QuicConnection* connection = endpoint_.Mutable(event.connection);
+      if (connection != nullptr && options_.returns_credit &&
+          IsOpenedByDialler(closed->stream) != connection->is_dialled()) {
+        IsUni(closed->stream) ? connection->ReturnUniStream() : connection->ReturnBidiStream();
+      }
+    }
+    if (const auto* ended = std::get_if<ConnectionClosed>(&event.what)) ended_ = ended->info;
+  }
+  events_.Clear();
+}
+
+std::optional<StreamId> RawPeer::Uni(std::string_view bytes, bool fin) {
+  const auto stream = endpoint_.Mutable(connection_)->OpenUni();
+  if (stream) Append(*stream, bytes, fin);
+  return stream;
+}
+
+std::optional<StreamId> RawPeer::Bidi(std::string_view bytes, bool fin) {
+  const auto stream = endpoint_.Mutable(connection_)->OpenBidi();
+  if (stream) Append(*stream, bytes, fin);
+  return stream;
+}
+
+void RawPeer::Append(StreamId stream, std::string_view bytes, bool fin) {
+  source_.Add(stream, Bytes::Copy(bytes), fin);
+}
+
+}  // namespace overlay::transport

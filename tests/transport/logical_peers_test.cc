@@ -1,0 +1,133 @@
+// One key, one peer, whatever happens to the connections below it.
+#include <set>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/support/peer_net.h"
+#include "transport/peer_transport.h"
+
+namespace overlay::transport {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(LogicalPeers, SimultaneousDialsAreOnePeer) {
+  PeerNet net({.delay = 20ms});
+  net.AddNode();
+  net.AddNode();
+  net.Connect(0, 1);
+  net.Connect(1, 0);
+  net.Run(8s);
+  for (size_t node : {0, 1}) {
+    EXPECT_EQ(net.Count<PeerConnected>(node), 1u);
+    EXPECT_EQ(net.Count<PeerDisconnected>(node), 0u);
+    ASSERT_EQ(net.Count<DialEnded>(node), 1u);
+    EXPECT_EQ(net.All<DialEnded>(node)[0].reason, CloseReason::kNone);
+    EXPECT_EQ(net.at(node).connection_count(), 1u);
+    EXPECT_EQ(net.at(node).stats().second_connections, 1u);
+    EXPECT_EQ(net.at(node).stats().closes.at(CloseReason::kDuplicate), 1u);
+  }
+  // The smaller id kept the one that it dialled.
+  const bool zero_is_smaller = net.KeyOf(0) < net.KeyOf(1);
+  EXPECT_EQ(net.at(0).ListPeers(net.now())[0].info.inbound, !zero_is_smaller);
+}
+
+// Envelopes sent all through a contest arrive, each at least once, and end exactly once.
+TEST(LogicalPeers, NothingIsLostWhileTwoBecomeOne) {
+  PeerNet net({.delay = 20ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Connect(1, 0);
+  for (uint64_t i = 0; i < 400; ++i) {
+    net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100}, Bytes::Copy(std::to_string(i))});
+    net.Do(1, SendEnvelope{*net.PeerAt(1, 0), {i}, {100}, Bytes::Copy(std::to_string(i))});
+    net.Run(5ms);
+  }
+  net.Run(10s);
+  for (size_t node : {0, 1}) {
+    std::set<std::string> received;
+    for (const auto& event : net.All<EnvelopeReceived>(node)) {
+      received.emplace(event.envelope.view());
+    }
+    EXPECT_EQ(received.size(), 400u);
+    EXPECT_EQ(net.Count<EnvelopeDone>(node), 400u);
+    EXPECT_EQ(net.Count<PeerConnected>(node), 1u);
+    EXPECT_EQ(net.at(node).connection_count(), 1u);
+  }
+}
+
+// The connection in use dies silently in the middle of a burst; a second one is there to take over.
+TEST(LogicalPeers, AKilledConnectionLosesNoEnvelope) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const PeerId peer = *net.PeerAt(0, 1);
+  net.Run(1s);
+  bool dead = true;
+  net.set_filter([&](size_t, size_t, size_t) { return !dead; });
+  for (uint64_t i = 0; i < 100; ++i) {
+    net.Do(0, SendEnvelope{peer, {i}, {100}, Bytes::Copy(std::to_string(i))});
+    net.Run(20ms);
+  }
+  net.Do(0, SendControl{peer, CoreStatus{true}});
+  // 5 s of silence bring a rival dial; the path works again by then, for what is new.
+  net.Run(2500ms);
+  EXPECT_EQ(net.at(0).stats().rival_dials, 0u);
+  net.Run(600ms);
+  EXPECT_EQ(net.at(0).stats().rival_dials, 1u);
+  dead = false;
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == 100; }, 20s));
+  net.Run(15s);
+  std::set<std::string> received;
+  for (const auto& event : net.All<EnvelopeReceived>(1)) received.emplace(event.envelope.view());
+  EXPECT_EQ(received.size(), 100u);
+  EXPECT_GE(net.Count<ControlReceived>(1), 1u);
+  EXPECT_EQ(net.Count<PeerConnected>(0), 1u);
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 0u);
+  EXPECT_EQ(net.Count<PeerDisconnected>(1), 0u);
+  EXPECT_EQ(net.Count<EnvelopeDone>(0), 100u);
+  EXPECT_EQ(net.at(0).connection_count(), 1u);
+}
+
+TEST(LogicalPeers, ANewInstanceReplacesTheOldOneAtOnce) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(1, 0));
+  net.Restart(1);
+  net.Connect(1, 0);
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<PeerConnected>(0) == 2; }, 1s));
+  ASSERT_EQ(net.Count<PeerDisconnected>(0), 1u);
+  const auto gone = net.All<PeerDisconnected>(0)[0];
+  EXPECT_EQ(gone.reason, CloseReason::kReplaced);
+  EXPECT_EQ(gone.peer, net.All<PeerConnected>(0)[0].peer);
+  EXPECT_NE(net.All<PeerConnected>(0)[1].peer, gone.peer);
+  net.Run(1s);
+  EXPECT_EQ(net.at(0).peer_count(), 1u);
+}
+
+// Two daemons with one key push each other out three times; then the one that is in stays.
+TEST(LogicalPeers, ASharedKeyIsNamed) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  net.AddNode([](TransportOptions& options) { options.node_seed.bytes.fill(2); });
+  ASSERT_EQ(net.KeyOf(1), net.KeyOf(2));
+  for (int i = 0; i < 4; ++i) {
+    net.Connect(i % 2 == 0 ? 1 : 2, 0);
+    net.Run(1s);
+  }
+  EXPECT_EQ(net.at(0).stats().instances_replaced, 3u);
+  net.Connect(1, 0);
+  net.Run(1s);
+  EXPECT_EQ(net.at(0).stats().instances_replaced, 3u);
+  EXPECT_EQ(net.at(0).stats().keys_shared, 1u);
+  EXPECT_EQ(net.Count<PeerConnected>(0), 4u);
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 3u);
+  EXPECT_EQ(net.All<PeerDisconnected>(1).back().reason, CloseReason::kKeyShared);
+}
+
+}  // namespace
+}  // namespace overlay::transport
