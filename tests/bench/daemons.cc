@@ -1,0 +1,102 @@
+#include "tests/bench/daemons.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+namespace overlay::bench {
+namespace {
+
+constexpr Duration kStartPatience = std::chrono::seconds(30);
+
+// The text of a key in a flat JSON object without escapes, as the ready line is.
+std::string JsonField(const std::string& line, const std::string& key) {
+  const std::string begin = fmt::format("\"{}\":\"", key);
+  const size_t at = line.find(begin);
+  if (at == std::string::npos) return "";
+  const size_t from = at + begin.size();
+  return line.substr(from, line.find('"', from) - from);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TemporaryFolder>> TemporaryFolder::Create() {
+  const char* parent = getenv("TMPDIR");
+  std::string path =
+      std::string(parent != nullptr && *parent != '\0' ? parent : "/tmp") + "/overlay-bench-XXXXXX";
+  if (mkdtemp(path.data()) == nullptr) {
+    return absl::InternalError(fmt::format("cannot make a folder {}", path));
+  }
+  return std::unique_ptr<TemporaryFolder>(new TemporaryFolder(std::move(path)));
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overlayd, size_t count,
+                                                        const std::string& folder) {
+  auto daemons = std::make_unique<Daemons>();
+  std::string known;
+  for (size_t i = 0; i < count; ++i) {
+    const std::string key = fmt::format("{}/{}.key", folder, i);
+    const std::string log = fmt::format("{}/{}.log", folder, i);
+    auto keygen = ChildProcess::Start({overlayd, "keygen", "--out", key}, log);
+    if (!keygen.ok()) return keygen.status();
+    const absl::StatusOr<std::string> public_key = (*keygen)->ReadLine(kStartPatience);
+    if (!public_key.ok()) return public_key.status();
+    (*keygen)->Wait(kStartPatience);
+
+    std::vector<std::string> command = {overlayd,
+                                        "run",
+                                        "--exit-with-parent",
+                                        "--node.key_file",
+                                        key,
+                                        "--network.passphrase",
+                                        kPassphrase,
+                                        "--peer.listen",
+                                        "127.0.0.1:0",
+                                        "--api.listen",
+                                        fmt::format("unix:{}/{}.core", folder, i),
+                                        "--log.level",
+                                        "warning"};
+    if (!known.empty()) command.insert(command.end(), {"--peers.known", known});
+    auto daemon = ChildProcess::Start(command, log);
+    if (!daemon.ok()) return daemon.status();
+    const absl::StatusOr<std::string> ready = (*daemon)->ReadLine(kStartPatience);
+    if (!ready.ok()) return ready.status();
+    const std::string peer = JsonField(*ready, "peer");
+    const std::string api = JsonField(*ready, "api");
+    if (peer.empty() || api.empty()) {
+      return absl::InternalError(fmt::format("not a ready line of overlayd: {}", *ready));
+    }
+    known += fmt::format("{}{}@{}", known.empty() ? "" : ",", *public_key, peer);
+    daemons->apis_.push_back(api);
+    daemons->daemons_.push_back(*std::move(daemon));
+  }
+  return daemons;
+}
+
+Duration Daemons::CpuTime() const {
+  Duration sum{};
+  for (const auto& daemon : daemons_) sum += daemon->CpuTime();
+  return sum;
+}
+
+std::string FindOverlayd() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return "";
+  const std::filesystem::path build = self.parent_path().parent_path().parent_path();
+  for (const std::filesystem::path& path :
+       {build / "server" / "overlayd", self.parent_path() / "overlayd"}) {
+    if (std::filesystem::exists(path, error)) return path.string();
+  }
+  return "";
+}
+
+}  // namespace overlay::bench

@@ -1,0 +1,56 @@
+// tests/bench/daemons.h
+//
+// Real daemons in a temporary folder: keys made by them, unix sockets, ports of the kernel's
+// choice, each told to keep a connection to all that were started before it. They end, and the
+// folder goes, with the object.
+#ifndef OVERLAY_TESTS_BENCH_DAEMONS_H_
+#define OVERLAY_TESTS_BENCH_DAEMONS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "flood/base/time.h"
+#include "tests/bench/child_process.h"
+
+namespace overlay::bench {
+
+inline constexpr char kPassphrase[] = "overlay-bench network";
+
+// A folder of its own under TMPDIR (else /tmp), removed with all that is in it.
+class TemporaryFolder {
+ public:
+  static absl::StatusOr<std::unique_ptr<TemporaryFolder>> Create();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+class Daemons {
+ public:
+  // `overlayd`: the program's path.
+  static absl::StatusOr<std::unique_ptr<Daemons>> Start(const std::string& overlayd, size_t count,
+                                                        const std::string& folder);
+  size_t size() const { return daemons_.size(); }
+  // Where its core attaches.
+  const std::string& api(size_t node) const { return apis_[node]; }
+  Duration CpuTime() const;  // of all
+
+ private:
+  std::vector<std::unique_ptr<ChildProcess>> daemons_;
+  std::vector<std::string> apis_;
+};
+
+// The overlayd of the build that this program belongs to; empty: none is there.
+std::string FindOverlayd();
+
+}  // namespace overlay::bench
+
+#endif  // OVERLAY_TESTS_BENCH_DAEMONS_H_
