@@ -115,7 +115,9 @@ TEST_F(DialPlanTest, FailuresBackOffWithinTheirCapsForEver) {
   for (int failure = 0; failure < 40; ++failure) {
     const Time failed_at = now_;
     End("192.0.2.1:1", CloseReason::kUnreachable);
-    EXPECT_THAT(Next(), ElementsAre("192.0.2.1:1")) << failure;
+    std::vector<std::string> dialled;
+    while (dialled.empty()) dialled = Next();  // the sweep comes between
+    EXPECT_THAT(dialled, ElementsAre("192.0.2.1:1")) << failure;
     EXPECT_LE(now_ - failed_at, cap) << failure;
     longest = std::max(longest, now_ - failed_at);
     cap = std::min(cap * 2, limits_.redial_max);
