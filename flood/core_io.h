@@ -190,6 +190,7 @@ struct CorePeerDown {
   PeerId peer;
   PeerInfo info;
   CloseReason reason = CloseReason::kNone;
+  bool by_peer = false;  // who ended it
 };
 
 // What a skim of an envelope finds; hints until the core has judged.

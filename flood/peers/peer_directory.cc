@@ -27,7 +27,7 @@ std::optional<PeerInfo> PeerDirectory::OnPeerDisconnected(const PeerDisconnected
   if (it == peers_.end()) return std::nullopt;
   PeerInfo info = it->second.info;
   peers_.erase(it);
-  out.push_back(CoreOutput(CorePeerDown{disconnected.peer, info, disconnected.reason}));
+  out.push_back(CoreOutput(CorePeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
   UpdateGauges();
   return info;
 }
