@@ -1,0 +1,46 @@
+// server/attach_call.h
+//
+// Attach: begins a session and carries its events. Its end is the session's.
+#ifndef OVERLAY_SERVER_ATTACH_CALL_H_
+#define OVERLAY_SERVER_ATTACH_CALL_H_
+
+#include <optional>
+
+#include "overlay/v1/core.pb.h"
+#include "server/session_call.h"
+
+namespace overlay::server {
+
+class AttachCall : public RpcHandler {
+ public:
+  AttachCall(CoreSessions* sessions, RpcCall* call) : sessions_(*sessions), call_(*call) {}
+
+  void OnStart(Time now) override;
+  void OnMessage(Time now, const grpc::ByteBuffer& message) override;
+  void OnHalfClosed(Time now) override;
+  void OnWritten(Time now) override;
+  void OnEnded(Time now) override;
+
+  // For a core: false when it has let too many events wait. For an observer: never, it loses them.
+  bool SendEvent(Time now, const v1::AttachEvent& event);
+  // An observer's other streams lost messages: said with the next write.
+  void CountLost(Time now, v1::TrafficClass traffic_class);
+  // Says `detached` where it can go at once, and ends the call with `status`.
+  void EndSession(v1::Detached::Reason reason, const grpc::Status& status);
+  std::optional<Time> writing_since() const;
+
+ private:
+  void Pump(Time now);
+
+  CoreSessions& sessions_;
+  RpcCall& call_;
+  CoreSession* session_ = nullptr;
+  bool asked_ = false;
+  OutQueue out_;
+  Time writing_since_{};
+  uint64_t lost_[5] = {};  // index: TrafficClass
+};
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_SERVER_ATTACH_CALL_H_

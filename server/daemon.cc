@@ -1,0 +1,504 @@
+#include "server/daemon.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "flood/overlay_node.h"
+#include "server/core_sessions.h"
+#include "server/health_service.h"
+#include "server/http_server.h"
+#include "server/listeners.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/node_driver.h"
+#include "server/operator_report.h"
+#include "server/operator_service.h"
+#include "server/port_holder.h"
+#include "server/session_call.h"
+#include "transport/dns_resolver.h"
+#include "transport/event_loop.h"
+#include "transport/node_key_file.h"
+#include "transport/peer_transport.h"
+#include "transport/udp_socket.h"
+
+namespace overlay::server {
+namespace {
+
+// Completions other than SCP's that one turn handles before it looks at the socket again.
+constexpr size_t kCompletionsPerTurn = 64;
+// Calls of the socket's Receive a turn: 64 batches each.
+constexpr int kReceivesPerTurn = 4;
+// What the sessions' ends have written needs a moment on its way; then the rest is cancelled.
+constexpr Duration kLastWords = std::chrono::milliseconds(20);
+constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
+constexpr size_t kOperatorEntriesMax = 1000;
+
+uint64_t SecretRandom() {
+  uint64_t value = 0;
+  // Never fails once the kernel's pool is ready, which it is before any user process here.
+  OVERLAY_CHECK(getrandom(&value, sizeof(value), 0) == static_cast<ssize_t>(sizeof(value)));
+  return value;
+}
+
+std::optional<Time> Earlier(std::optional<Time> a, std::optional<Time> b) {
+  if (!a) return b;
+  if (!b) return a;
+  return std::min(*a, *b);
+}
+
+std::string JsonText(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+}  // namespace
+
+absl::StatusOr<SecretSeed> LoadKey(const Config& config) {
+  if (!config.key_seed.empty()) {
+    absl::StatusOr<SecretSeed> seed = SecretSeedFromStrkey(config.key_seed);
+    if (!seed.ok()) {
+      return absl::InvalidArgumentError(
+          fmt::format("environment: OVERLAY_NODE_KEY: what is there (not shown) is not legal, "
+                      "expected a secret seed, S... ({})",
+                      std::string(seed.status().message())));
+    }
+    return seed;
+  }
+  absl::StatusOr<SecretSeed> seed = transport::LoadNodeKeyFile(config.key_file);
+  if (!seed.ok()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "node.key_file: \"{}\" is not usable, expected a key file made by overlayd keygen: {}",
+        config.key_file, std::string(seed.status().message())));
+  }
+  return seed;
+}
+
+class Daemon::Impl : public OperatorSource {
+ public:
+  Impl(const Config& config, const DaemonOptions& options)
+      : config_(config),
+        options_(options),
+        log_(config.log_level, config.log_format),
+        random_(SecretRandom()) {}
+
+  ~Impl() override {
+    if (signal_fd_ >= 0) close(signal_fd_);
+  }
+
+  absl::Status Start();
+  std::string ReadyLine() const;
+  void Run();
+  void RequestStop() {
+    stop_wanted_.store(true);
+    loop_->waker().Wake();
+  }
+
+  // ---- OperatorSource
+  v1::StatusResponse Status(Time now) override;
+  v1::MetricsResponse Metrics(Time now) override {
+    return ToResponse(CollectMetrics(Sources(now)));
+  }
+  std::vector<v1::PeerDetail> ListPeers(Time now) override {
+    return ToDetails(transport_->ListPeers(now), config_.preferred_peers, config_.known_peers);
+  }
+  grpc::Status Connect(Time now, flood::PeerEntry entry) override;
+  grpc::Status Disconnect(Time now, const NodeKey& key) override;
+
+ private:
+  enum class Phase : uint8_t { kRunning, kFlushing, kClosing, kOver };
+
+  absl::Status StartSignals();
+  absl::Status StartPeers(const SecretSeed& seed);
+  absl::Status StartApi();
+  absl::Status StartMetrics();
+  std::optional<Time> Turn(Time now);
+  void OnUdp(Time now, transport::FdReady ready);
+  std::optional<Time> Write(Time now);
+  void StartDrain(Time now, std::string_view why);
+  std::optional<Time> AdvanceDrain(Time now);
+  MetricSources Sources(Time now);
+
+  const Config config_;
+  const DaemonOptions options_;
+  Log log_;
+  Random random_;
+  NodeKey self_;
+  NetworkId network_;
+  std::string daemon_instance_;
+  int signal_fd_ = -1;
+  pid_t parent_ = 0;
+  std::unique_ptr<transport::EventLoop> loop_;
+  std::unique_ptr<transport::UdpSocket> socket_;
+  std::unique_ptr<transport::PeerTransport> transport_;
+  std::unique_ptr<flood::OverlayNode> node_;
+  std::unique_ptr<NodeDriver> driver_;
+  std::unique_ptr<transport::DnsResolver> dns_;
+  std::unique_ptr<CompletionMailbox> mailbox_;
+  PreparedListeners listeners_;  // the locks live until the server has gone
+  std::unique_ptr<CoreSessions> sessions_;
+  HealthService health_;
+  std::unique_ptr<RpcServer> server_;
+  std::unique_ptr<MetricsExchange> exchange_;
+  std::unique_ptr<HttpServer> http_;
+  std::thread http_stopper_;
+  std::string metrics_address_;
+
+  std::atomic<bool> stop_wanted_{false};
+  Phase phase_ = Phase::kRunning;
+  Time started_{};
+  Time drain_began_{};
+  Time calls_end_at_{};
+  bool watching_writable_ = false;
+  bool more_datagrams_ = false;
+  DaemonStats stats_;
+  std::set<std::string> operator_entries_;
+  std::vector<transport::Datagram> datagrams_;
+};
+
+// ------------------------------------------------------------------------------------------- start
+
+absl::Status Daemon::Impl::Start() {
+  const absl::StatusOr<SecretSeed> seed = LoadKey(config_);
+  if (!seed.ok()) return seed.status();
+  self_ = PublicKeyOf(*seed);
+  network_ = NetworkIdOf(config_.network_passphrase);
+  daemon_instance_.resize(16);
+  random_.Fork("instance")
+      .Fill(absl::MakeSpan(reinterpret_cast<uint8_t*>(daemon_instance_.data()),
+                           daemon_instance_.size()));
+  absl::StatusOr<std::unique_ptr<transport::EventLoop>> loop = transport::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  loop_ = *std::move(loop);
+  if (absl::Status status = StartSignals(); !status.ok()) return status;
+  if (absl::Status status = StartPeers(*seed); !status.ok()) return status;
+  if (absl::Status status = StartMetrics(); !status.ok()) return status;
+  if (absl::Status status = StartApi(); !status.ok()) return status;
+  loop_->SetTurnHandler([this](Time now) { return Turn(now); });
+  started_ = loop_->ReadClock();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Impl::StartSignals() {
+  if (options_.exit_with_parent) {
+    parent_ = getppid();
+    // SIGTERM to us when the thread that made us ends; the check in Turn covers a parent that was
+    // gone before.
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+  }
+  if (!options_.handle_signals) return absl::OkStatus();
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal_fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signal_fd_ < 0) return absl::InternalError(fmt::format("signalfd: {}", std::strerror(errno)));
+  return loop_->Watch(
+      signal_fd_, {.read = true, .write = false}, [this](Time now, transport::FdReady /*ready*/) {
+        signalfd_siginfo info;
+        while (read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+          StartDrain(now, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+        }
+      });
+}
+
+absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
+  absl::StatusOr<std::unique_ptr<transport::UdpSocket>> socket =
+      transport::UdpSocket::Bind(config_.peer_listen, {});
+  if (!socket.ok()) {
+    const bool taken = socket.status().code() == absl::StatusCode::kAlreadyExists;
+    return absl::FailedPreconditionError(
+        fmt::format("cannot bind peer.listen {}: {}", config_.peer_listen.ToString(),
+                    taken ? "held by " + UdpPortHolder(config_.peer_listen.port)
+                          : std::string(socket.status().message())));
+  }
+  socket_ = *std::move(socket);
+  transport::TransportOptions options;
+  options.network = network_;
+  options.node_seed = seed;
+  options.agent = "overlayd/" OVERLAY_VERSION;
+  options.listen_port = socket_->local_address().port;
+  options.instance_nonce = random_.Fork("nonce").Next();
+  options.limits = config_.limits;
+  absl::StatusOr<std::unique_ptr<transport::PeerTransport>> transport =
+      transport::PeerTransport::Create(std::move(options), random_.Fork("transport"));
+  if (!transport.ok()) return transport.status();
+  transport_ = *std::move(transport);
+  transport_->SetWallTime(loop_->ReadClock(), transport::EventLoop::ReadWallClock());
+
+  const flood::NodeOptions node_options{
+      .self = self_, .default_port = config_.default_port.value_or(socket_->local_address().port)};
+  node_ = std::make_unique<flood::OverlayNode>(config_.limits, node_options, random_.Fork("node"));
+  driver_ = std::make_unique<NodeDriver>(
+      node_.get(), transport_.get(),
+      [this](Time now, const std::string& host) { dns_->Resolve(now, host); });
+  absl::StatusOr<std::unique_ptr<transport::DnsResolver>> dns = transport::DnsResolver::Create(
+      loop_.get(), [this](Time now, const std::string& host,
+                          const transport::DnsResolver::Addresses& addresses) {
+        if (!addresses.ok()) {
+          log_.EventLimited(now, LogLevel::kWarning, "dns_failed",
+                            {{"host", host}, {"error", std::string(addresses.status().message())}});
+        }
+        if (phase_ != Phase::kOver) driver_->OnResolved(now, host, addresses);
+      });
+  if (!dns.ok()) return dns.status();
+  dns_ = *std::move(dns);
+  return loop_->Watch(socket_->fd(), {.read = true, .write = false},
+                      [this](Time now, transport::FdReady ready) { OnUdp(now, ready); });
+}
+
+absl::Status Daemon::Impl::StartApi() {
+  CoreSessionsOptions options;
+  options.self = self_;
+  options.network = network_;
+  options.daemon_instance = daemon_instance_;
+  options.daemon_version = "overlayd " OVERLAY_VERSION;
+  options.peer_port = socket_->local_address().port;
+  options.limits = config_.limits;
+  options.read_clock = [this] { return loop_->ReadClock(); };
+  options.stats = &stats_;
+  sessions_ =
+      std::make_unique<CoreSessions>(std::move(options), driver_.get(), random_.Fork("sessions"));
+  driver_->SetSink(sessions_.get());
+
+  absl::StatusOr<PreparedListeners> prepared = PrepareListeners(config_);
+  if (!prepared.ok()) return prepared.status();
+  listeners_ = *std::move(prepared);
+  mailbox_ = std::make_unique<CompletionMailbox>([this] { loop_->waker().Wake(); });
+  std::vector<RpcMethod> methods = sessions_->Methods();
+  for (RpcMethod& method : OperatorMethods(this)) methods.push_back(std::move(method));
+  for (RpcMethod& method : health_.Methods()) methods.push_back(std::move(method));
+  server_ = std::make_unique<RpcServer>(RpcServerOptions{.listeners = listeners_.listeners},
+                                        std::move(methods), mailbox_.get());
+  if (absl::Status status = server_->Start(); !status.ok()) return status;
+  return FinishListeners(config_, listeners_);
+}
+
+absl::Status Daemon::Impl::StartMetrics() {
+  if (config_.metrics_listen.empty()) return absl::OkStatus();
+  exchange_ = std::make_unique<MetricsExchange>([this] { loop_->waker().Wake(); });
+  absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
+      *SocketAddress::Parse(config_.metrics_listen),
+      {{"/metrics", [this] { return MetricsHttpPage(*exchange_, kScrapePatience); }}});
+  if (!http.ok()) return http.status();
+  http_ = *std::move(http);
+  metrics_address_ = http_->address().ToString();
+  return absl::OkStatus();
+}
+
+std::string Daemon::Impl::ReadyLine() const {
+  const std::vector<int>& ports = server_->ports();
+  return fmt::format(
+      R"({{"event":"ready","node":{},"version":{},"pid":{},"peer":{},)"
+      R"("api":{},"operator":{},"metrics":{}}})",
+      JsonText(ToStrkey(self_)), JsonText(OVERLAY_VERSION), getpid(),
+      JsonText(socket_->local_address().ToString()),
+      JsonText(BoundAddress(config_.api_listen, ports[0])),
+      JsonText(BoundAddress(config_.operator_listen, ports.size() > 1 ? ports[1] : 0)),
+      JsonText(metrics_address_));
+}
+
+// ------------------------------------------------------------------------------------------- turns
+
+void Daemon::Impl::Run() {
+  const Time now = loop_->ReadClock();
+  log_.Event(LogLevel::kInfo, "ready",
+             {{"node", ToStrkey(self_)},
+              {"network", network_.ShortHex()},
+              {"peer", socket_->local_address().ToString()}});
+  std::vector<flood::PeerEntry> entries = config_.preferred_peers;
+  entries.insert(entries.end(), config_.known_peers.begin(), config_.known_peers.end());
+  driver_->OnCoreInput(now,
+                       flood::ConfigurePeers{flood::PeerEntrySource::kFile, std::move(entries)});
+  loop_->waker().Wake();
+  loop_->Run();
+  // Names, metrics and files go last; the gRPC server has gone, or the process ends without it.
+  log_.Event(LogLevel::kInfo, "stopped");
+  if (!server_->is_drained()) std::_Exit(0);
+  if (http_stopper_.joinable()) http_stopper_.join();
+}
+
+void Daemon::Impl::OnUdp(Time now, transport::FdReady ready) {
+  if (ready.writable) socket_->Flush();
+  if (!ready.readable) return;
+  more_datagrams_ = true;
+  for (int i = 0; i < kReceivesPerTurn && more_datagrams_; ++i) {
+    datagrams_.clear();
+    more_datagrams_ = socket_->Receive(datagrams_);
+    for (const transport::Datagram& datagram : datagrams_)
+      transport_->OnDatagram(now, datagram.path, datagram.payload);
+  }
+}
+
+std::optional<Time> Daemon::Impl::Turn(Time now) {
+  ++stats_.turns;
+  if (stop_wanted_.exchange(false)) StartDrain(now, "asked");
+  if (options_.exit_with_parent && getppid() != parent_) StartDrain(now, "parent gone");
+  driver_->Settle(now);
+  std::optional<Time> next;
+  if (mailbox_->Drain(now, kCompletionsPerTurn)) next = now;
+  dns_->OnDeadline(now);
+  driver_->OnDeadline(now);
+  sessions_->OnTurn(now);
+  driver_->Settle(now);
+  next = Earlier(next, Write(now));
+  sessions_->OnTurn(now);
+  if (exchange_ != nullptr && exchange_->IsWanted()) {
+    ++stats_.scrapes;
+    exchange_->Answer(CollectMetrics(Sources(now)));
+  }
+  next = Earlier(next, AdvanceDrain(now));
+  next = Earlier(next, driver_->NextDeadline());
+  next = Earlier(next, sessions_->NextDeadline());
+  next = Earlier(next, dns_->NextDeadline(now));
+  stats_.turn.Add(loop_->ReadClock() - now);
+  return next;
+}
+
+std::optional<Time> Daemon::Impl::Write(Time now) {
+  const bool more = transport_->WriteTurn(now, *socket_);
+  socket_->Flush();
+  const bool blocked = socket_->blocked();
+  if (blocked != watching_writable_) {
+    watching_writable_ = blocked;
+    (void)loop_->SetInterest(socket_->fd(), {.read = true, .write = blocked});
+  }
+  if (more && !blocked) return now;
+  return std::nullopt;
+}
+
+// ------------------------------------------------------------------------------------------- drain
+
+void Daemon::Impl::StartDrain(Time now, std::string_view why) {
+  if (phase_ != Phase::kRunning) return;
+  phase_ = Phase::kFlushing;
+  drain_began_ = now;
+  log_.Event(LogLevel::kInfo, "draining", {{"why", std::string(why)}});
+  health_.SetNotServing(now);
+  sessions_->StartDrain(now);
+  driver_->OnDrain(now);
+  transport_->StartDrain(now, "shutting down", std::chrono::seconds(1));
+  if (exchange_ != nullptr) {
+    exchange_->Stop();
+    http_stopper_ = std::thread([this] { http_.reset(); });
+  }
+}
+
+std::optional<Time> Daemon::Impl::AdvanceDrain(Time now) {
+  if (phase_ == Phase::kRunning) return std::nullopt;
+  const Duration spent = now - drain_began_;
+  if (phase_ == Phase::kFlushing) {
+    const bool may_close = spent >= kReadAtLeast && transport_->flushed();
+    if (!may_close && spent < kFlushUntil) {
+      return std::min(now + std::chrono::milliseconds(10), drain_began_ + kFlushUntil);
+    }
+    phase_ = Phase::kClosing;
+    sessions_->EndAll(now);
+    transport_->CloseAll(now, CloseReason::kGoaway, "shutting down");
+    driver_->Settle(now);
+    Write(now);
+    calls_end_at_ = now + kLastWords;
+  }
+  if (phase_ == Phase::kClosing) {
+    if (now < calls_end_at_) return calls_end_at_;
+    server_->BeginShutdown();
+    if (!server_->is_drained() && spent < kExitAt) return now + std::chrono::milliseconds(5);
+    phase_ = Phase::kOver;
+    loop_->Stop();
+  }
+  return std::nullopt;
+}
+
+// ---------------------------------------------------------------------------------------- operator
+
+MetricSources Daemon::Impl::Sources(Time now) {
+  stats_.tx_pull = driver_->tx_pull();
+  stats_.dns_lookups = dns_->lookups();
+  stats_.dns_failures = dns_->failures();
+  MetricSources sources;
+  sources.now = now;
+  sources.started = started_;
+  sources.node = &driver_->node_stats();
+  sources.transport = &transport_->stats();
+  sources.socket = &socket_->counters();
+  sources.sessions = &sessions_->counters();
+  sources.daemon = &stats_;
+  sources.core_attached = sessions_->core() != nullptr;
+  sources.observers = sessions_->observer_count();
+  sources.calls = server_->call_count();
+  sources.version = OVERLAY_VERSION;
+  return sources;
+}
+
+v1::StatusResponse Daemon::Impl::Status(Time now) {
+  v1::StatusResponse status = ToStatusResponse(now, driver_->node_stats(), *sessions_);
+  status.set_node_id(ToBytes(self_.view()));
+  status.set_node_strkey(ToStrkey(self_));
+  status.set_network_id(ToBytes(network_.view()));
+  status.set_version("overlayd " OVERLAY_VERSION);
+  status.set_uptime_ms(static_cast<uint64_t>(ToMicros(now - started_) / 1000));
+  status.set_peer_address(socket_->local_address().ToString());
+  const std::vector<int>& ports = server_->ports();
+  status.set_core_address(BoundAddress(config_.api_listen, ports[0]));
+  status.set_operator_address(
+      BoundAddress(config_.operator_listen, ports.size() > 1 ? ports[1] : 0));
+  status.set_metrics_address(metrics_address_);
+  status.set_draining(phase_ != Phase::kRunning);
+  return status;
+}
+
+grpc::Status Daemon::Impl::Connect(Time now, flood::PeerEntry entry) {
+  if (!operator_entries_.contains(entry.text) && operator_entries_.size() >= kOperatorEntriesMax) {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED,
+            fmt::format("address: the operator's part has {} entries, at most {}",
+                        operator_entries_.size(), kOperatorEntriesMax)};
+  }
+  operator_entries_.insert(entry.text);
+  driver_->OnCoreInput(now, flood::OperatorConnect{std::move(entry)});
+  return grpc::Status::OK;
+}
+
+grpc::Status Daemon::Impl::Disconnect(Time now, const NodeKey& key) {
+  const auto& peers = sessions_->peers();
+  const auto found = std::find_if(peers.begin(), peers.end(),
+                                  [&key](const auto& entry) { return entry.second.key == key; });
+  if (found == peers.end()) {
+    return {grpc::StatusCode::NOT_FOUND, fmt::format("peer: {} is not connected", ToStrkey(key))};
+  }
+  driver_->OnCoreInput(now, flood::OperatorDisconnect{key});
+  return grpc::Status::OK;
+}
+
+// ------------------------------------------------------------------------------------------ Daemon
+
+Daemon::Daemon(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Daemon::~Daemon() = default;
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config,
+                                                       const DaemonOptions& options) {
+  auto impl = std::make_unique<Impl>(config, options);
+  if (absl::Status status = impl->Start(); !status.ok()) return status;
+  return std::unique_ptr<Daemon>(new Daemon(std::move(impl)));
+}
+
+std::string Daemon::ReadyLine() const { return impl_->ReadyLine(); }
+void Daemon::Run() { impl_->Run(); }
+void Daemon::RequestStop() { impl_->RequestStop(); }
+
+}  // namespace overlay::server

@@ -1,0 +1,27 @@
+// server/daemon_stats.h
+//
+// What the daemon itself measures, beside what node and transport count. Plain numbers of the loop
+// thread.
+#ifndef OVERLAY_SERVER_DAEMON_STATS_H_
+#define OVERLAY_SERVER_DAEMON_STATS_H_
+
+#include <cstdint>
+
+#include "transport/transport_types.h"
+
+namespace overlay::server {
+
+struct DaemonStats {
+  transport::LatencyCounts turn;          // work of one turn of the loop
+  transport::LatencyCounts wire_to_core;  // an envelope's datagram to its write to the core
+  transport::LatencyCounts set_fetch;     // a core's fetch to the complete set
+  transport::LatencyCounts tx_pull;       // a demand to its body
+  uint64_t turns = 0;
+  uint64_t scrapes = 0;
+  uint64_t dns_lookups = 0;
+  uint64_t dns_failures = 0;
+};
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_SERVER_DAEMON_STATS_H_

@@ -1,0 +1,104 @@
+#include "server/log.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace overlay::server {
+namespace {
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+// Quotes where needed, escapes what is not printable ASCII.
+std::string Quote(std::string_view text, bool always) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return c > ' ' && c < 0x7f && c != '"' && c != '\\' && c != '=';
+  });
+  if (plain && !always) return std::string(text);
+  std::string out = "\"";
+  for (const char c : text.substr(0, 512)) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c >= ' ' && c < 0x7f) {
+      out += c;
+    } else {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    }
+  }
+  return out + "\"";
+}
+
+}  // namespace
+
+Log::Log(const std::string& level, LogFormat format)
+    : format_(format),
+      logger_(std::make_shared<spdlog::logger>("overlayd",
+                                               std::make_shared<spdlog::sinks::stderr_sink_mt>())) {
+  logger_->set_level(spdlog::level::from_str(level));
+  logger_->set_pattern(format == LogFormat::kJson
+                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
+                           : "%Y-%m-%dT%H:%M:%S.%eZ %l %v",
+                       spdlog::pattern_time_type::utc);
+  logger_->flush_on(spdlog::level::debug);
+}
+
+Log::~Log() = default;
+
+std::string Log::Render(LogFormat format, std::string_view event,
+                        std::initializer_list<LogFact> facts, uint64_t left_out) {
+  const bool json = format == LogFormat::kJson;
+  std::string line = json ? fmt::format("\"event\":{}", Quote(event, true)) : std::string(event);
+  const auto add = [&](std::string_view name, std::string_view value) {
+    line += json ? fmt::format(",\"{}\":{}", name, Quote(value, true))
+                 : fmt::format(" {}={}", name, Quote(value, false));
+  };
+  for (const LogFact& fact : facts) add(fact.first, fact.second);
+  if (left_out > 0) add("left_out", fmt::format("{}", left_out));
+  return line;
+}
+
+void Log::Write(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts,
+                uint64_t left_out) {
+  const auto spdlog_level = ToSpdlog(level);
+  if (!logger_->should_log(spdlog_level)) return;
+  const std::string line = Render(format_, event, facts, left_out);
+  logger_->log(spdlog_level, spdlog::string_view_t(line.data(), line.size()));
+}
+
+void Log::Event(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts) {
+  Write(level, event, facts, 0);
+}
+
+void Log::EventLimited(Time now, LogLevel level, std::string_view event,
+                       std::initializer_list<LogFact> facts) {
+  auto found = budgets_.find(event);
+  if (found == budgets_.end()) {
+    found = budgets_.emplace(std::string(event), Budget{.tokens = kBurst, .at = now, .left_out = 0})
+                .first;
+  }
+  Budget& budget = found->second;
+  budget.tokens = std::min<double>(kBurst, budget.tokens + ToSeconds(now - budget.at));
+  budget.at = now;
+  if (budget.tokens < 1) {
+    ++budget.left_out;
+    return;
+  }
+  budget.tokens -= 1;
+  Write(level, event, facts, std::exchange(budget.left_out, 0));
+}
+
+}  // namespace overlay::server

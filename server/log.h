@@ -1,0 +1,70 @@
+// server/log.h
+//
+// One line per event on standard error: what happened, then its facts as name=value, or one JSON
+// object a line.
+//
+// Rules
+//   R1  What a peer or a core can cause goes through EventLimited: kBurst lines of one event at
+//       once, then one a second; how many were left out is said with the next.
+//       Why: a log that an outsider can fill is a disk that an outsider can fill.
+//   R2  Texts of others are escaped.
+// Threads  the loop's, and main's before it.
+#ifndef OVERLAY_SERVER_LOG_H_
+#define OVERLAY_SERVER_LOG_H_
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "flood/base/time.h"
+#include "server/config.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace overlay::server {
+
+enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
+
+using LogFact = std::pair<std::string_view, std::string>;
+
+class Log {
+ public:
+  static constexpr uint32_t kBurst = 20;
+
+  Log(const std::string& level, LogFormat format);
+  ~Log();
+
+  void Event(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts = {});
+  void EventLimited(Time now, LogLevel level, std::string_view event,
+                    std::initializer_list<LogFact> facts = {});
+
+  // What Event would write, without time and level; for tests.
+  static std::string Render(LogFormat format, std::string_view event,
+                            std::initializer_list<LogFact> facts, uint64_t left_out);
+
+ private:
+  struct Budget {
+    double tokens = kBurst;
+    Time at{};
+    uint64_t left_out = 0;
+  };
+
+  void Write(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts,
+             uint64_t left_out);
+
+  const LogFormat format_;
+  std::shared_ptr<spdlog::logger> logger_;
+  std::map<std::string, Budget, std::less<>> budgets_;  // by event: as many as there are call sites
+};
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_SERVER_LOG_H_

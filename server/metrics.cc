@@ -1,0 +1,597 @@
+#include "server/metrics.h"
+
+#include <fmt/format.h>
+#include <prometheus/text_serializer.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+#include <utility>
+
+#include "flood/base/check.h"
+
+namespace overlay::server {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+// Where the operator's eye is: from ten microseconds to ten seconds.
+constexpr size_t kFirstBucket = 3;  // 8 us
+constexpr size_t kLastBucket = 24;  // 16.8 s
+
+void Set(MetricFamily& family, double value, std::vector<ClientMetric::Label> labels = {}) {
+  ClientMetric metric;
+  metric.label = std::move(labels);
+  if (family.type == MetricType::Counter) {
+    metric.counter.value = value;
+  } else {
+    metric.gauge.value = value;
+  }
+  family.metric.push_back(std::move(metric));
+}
+
+void SetHistogram(MetricFamily& family, const transport::LatencyCounts& counts) {
+  ClientMetric metric;
+  metric.histogram.sample_count = counts.count;
+  metric.histogram.sample_sum = static_cast<double>(counts.sum_us) / 1e6;
+  uint64_t cumulative = 0;
+  for (size_t i = 0; i < counts.buckets.size(); ++i) {
+    cumulative += counts.buckets[i];
+    if (i < kFirstBucket || i > kLastBucket) continue;
+    metric.histogram.bucket.push_back({cumulative, std::ldexp(1e-6, static_cast<int>(i))});
+  }
+  metric.histogram.bucket.push_back({counts.count, INFINITY});
+  family.metric.push_back(std::move(metric));
+}
+
+std::string_view ClassName(size_t index) {
+  static constexpr std::string_view kNames[] = {"scp", "control", "sets", "transactions"};
+  return index < std::size(kNames) ? kNames[index] : "other";
+}
+
+template <class Member>
+MetricDefinition Number(std::string name, MetricType type, std::string help, std::string prior,
+                        Member read) {
+  return {.name = std::move(name),
+          .type = type,
+          .help = std::move(help),
+          .labels = "",
+          .prior = std::move(prior),
+          .read = [read](const MetricSources& s, MetricFamily& family) {
+            Set(family, static_cast<double>(read(s)));
+          }};
+}
+
+template <class Member>
+MetricDefinition Counter(std::string name, std::string help, std::string prior, Member read) {
+  return Number(std::move(name), MetricType::Counter, std::move(help), std::move(prior), read);
+}
+
+template <class Member>
+MetricDefinition Gauge(std::string name, std::string help, std::string prior, Member read) {
+  return Number(std::move(name), MetricType::Gauge, std::move(help), std::move(prior), read);
+}
+
+template <class Member>
+MetricDefinition Histogram(std::string name, std::string help, std::string prior, Member read) {
+  return {.name = std::move(name),
+          .type = MetricType::Histogram,
+          .help = std::move(help),
+          .labels = "",
+          .prior = std::move(prior),
+          .read = [read](const MetricSources& s, MetricFamily& family) {
+            SetHistogram(family, read(s));
+          }};
+}
+
+// One counter with one label whose values and figures `read` lists.
+using Labelled = std::vector<std::pair<std::string, uint64_t>>;
+template <class Read>
+MetricDefinition ByLabel(std::string name, MetricType type, std::string help, std::string label,
+                         std::string prior, Read read) {
+  return {.name = std::move(name),
+          .type = type,
+          .help = std::move(help),
+          .labels = label,
+          .prior = std::move(prior),
+          .read = [read, label](const MetricSources& s, MetricFamily& family) {
+            for (const auto& [value, count] : Labelled(read(s))) {
+              Set(family, static_cast<double>(count), {{label, value}});
+            }
+          }};
+}
+
+using Count = uint64_t transport::ClassCount::*;
+MetricDefinition ByClass(std::string name, std::string help, std::string prior, Count member) {
+  return {.name = std::move(name),
+          .type = MetricType::Counter,
+          .help = std::move(help),
+          .labels = "class, direction",
+          .prior = std::move(prior),
+          .read = [member](const MetricSources& s, MetricFamily& family) {
+            for (size_t i = 0; i < s.transport->sent.size(); ++i) {
+              const std::string name(ClassName(i));
+              Set(family, static_cast<double>(s.transport->sent[i].*member),
+                  {{"class", name}, {"direction", "out"}});
+              Set(family, static_cast<double>(s.transport->received[i].*member),
+                  {{"class", name}, {"direction", "in"}});
+            }
+          }};
+}
+
+double AgeSeconds(Time now, Time then) { return then == Time{} ? -1 : ToSeconds(now - then); }
+
+uint64_t ResidentBytes() {
+  std::ifstream stream("/proc/self/statm");
+  uint64_t size = 0, resident = 0;
+  stream >> size >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+template <class Map>
+Labelled Reasons(const Map& map) {
+  Labelled out;
+  for (const auto& [reason, count] : map)
+    out.emplace_back(std::string(CloseReasonName(reason)), count);
+  return out;
+}
+
+void AddProcess(std::vector<MetricDefinition>& m) {
+  m.push_back({.name = "overlay_process_info",
+               .type = MetricType::Gauge,
+               .help = "Always 1; the version is a label.",
+               .labels = "version",
+               .prior = "",
+               .read = [](const MetricSources& s, MetricFamily& f) {
+                 Set(f, 1, {{"version", s.version}});
+               }});
+  m.push_back(Gauge("overlay_process_uptime_seconds", "Since the daemon was ready.", "",
+                    [](const MetricSources& s) { return ToSeconds(s.now - s.started); }));
+  m.push_back(Gauge("overlay_process_resident_bytes", "Resident memory of the process.", "",
+                    [](const MetricSources&) { return ResidentBytes(); }));
+  m.push_back(Counter("overlay_process_bugs_total",
+                      "Mistakes of our own that were survived; each is worth a report.", "",
+                      [](const MetricSources&) { return BugCount(); }));
+  m.push_back(Counter("overlay_loop_turns_total", "Turns of the loop.", "async.read, async.write",
+                      [](const MetricSources& s) { return s.daemon->turns; }));
+  m.push_back(Histogram(
+      "overlay_loop_turn_seconds",
+      "Work of one turn of the loop: what an envelope may have to wait.", "recv.X, send.X",
+      [](const MetricSources& s) -> const auto& { return s.daemon->turn; }));
+}
+
+void AddPeers(std::vector<MetricDefinition>& m) {
+  m.push_back(Gauge("overlay_peers_connected_count", "Logical peers connected.",
+                    "connection.authenticated",
+                    [](const MetricSources& s) { return s.node->peers.connected; }));
+  m.push_back(Gauge("overlay_peers_inbound_count", "Of those, peers that dialled us.",
+                    "inbound.live", [](const MetricSources& s) { return s.node->peers.inbound; }));
+  m.push_back(Gauge("overlay_peers_dialling_count", "Dials under way.", "connection.pending",
+                    [](const MetricSources& s) { return s.node->peers.dialling; }));
+  m.push_back(Counter("overlay_peers_established_total", "Logical peers that connected.",
+                      "inbound.establish, outbound.establish",
+                      [](const MetricSources& s) { return s.transport->peers_connected; }));
+  m.push_back(Counter("overlay_peers_ended_total", "Logical peers that disconnected.",
+                      "inbound.drop, outbound.drop",
+                      [](const MetricSources& s) { return s.transport->peers_disconnected; }));
+  m.push_back(Counter("overlay_peers_dials_total", "Dials begun.", "outbound.attempt",
+                      [](const MetricSources& s) { return s.transport->dials; }));
+  m.push_back(Counter("overlay_peers_dials_failed_total", "Dials that did not become a peer.",
+                      "outbound.cancel",
+                      [](const MetricSources& s) { return s.node->peers.dials_failed; }));
+  m.push_back(Counter("overlay_peers_rival_dials_total",
+                      "Dials of a silent peer's address, to replace its connection.", "",
+                      [](const MetricSources& s) { return s.transport->rival_dials; }));
+  m.push_back(Counter("overlay_peers_hellos_total", "Hellos accepted.", "inbound.attempt",
+                      [](const MetricSources& s) { return s.transport->hellos; }));
+  m.push_back(Counter("overlay_peers_keys_shared_total", "Two living daemons showed one key.", "",
+                      [](const MetricSources& s) { return s.transport->keys_shared; }));
+  m.push_back(ByLabel("overlay_peers_closes_total", MetricType::Counter,
+                      "Ends of peers' connections, by reason.", "reason",
+                      "timeout.idle, timeout.straggler",
+                      [](const MetricSources& s) { return Reasons(s.transport->closes); }));
+  m.push_back(ByLabel("overlay_peers_refusals_total", MetricType::Counter,
+                      "Connections that never became a peer's, by reason.", "reason",
+                      "inbound.reject",
+                      [](const MetricSources& s) { return Reasons(s.transport->refusals); }));
+  m.push_back(ByLabel("overlay_peers_offences_total", MetricType::Counter,
+                      "Small breaches of the protocol, by kind.", "kind", "error.read",
+                      [](const MetricSources& s) {
+                        Labelled out;
+                        for (size_t i = 0; i < kOffenceCount; ++i) {
+                          out.emplace_back(std::string(OffenceName(static_cast<Offence>(i))),
+                                           s.node->peers.offences[i] + s.transport->offences[i]);
+                        }
+                        return out;
+                      }));
+}
+
+void AddWire(std::vector<MetricDefinition>& m) {
+  m.push_back(ByClass("overlay_wire_class_bytes_total",
+                      "Bytes of streams by class, without QUIC's own.", "byte.read, byte.write",
+                      &transport::ClassCount::bytes));
+  m.push_back(ByClass("overlay_wire_class_messages_total", "Messages by class.",
+                      "message.read, message.write, send.X", &transport::ClassCount::messages));
+  m.push_back(ByLabel(
+      "overlay_wire_datagrams_total", MetricType::Counter, "UDP datagrams.", "direction", "",
+      [](const MetricSources& s) {
+        return Labelled{{"in", s.socket->received_datagrams}, {"out", s.socket->sent_datagrams}};
+      }));
+  m.push_back(
+      ByLabel("overlay_wire_bytes_total", MetricType::Counter, "Bytes of UDP datagrams.",
+              "direction", "", [](const MetricSources& s) {
+                return Labelled{{"in", s.socket->received_bytes}, {"out", s.socket->sent_bytes}};
+              }));
+  m.push_back(ByLabel(
+      "overlay_wire_send_errors_total", MetricType::Counter,
+      "What the kernel did not send, by reason.", "reason",
+      "error.write, connection.flood-throttle, delay.async-write", [](const MetricSources& s) {
+        return Labelled{
+            {"blocked", s.socket->blocked},         {"no_buffers", s.socket->no_buffers},
+            {"unreachable", s.socket->unreachable}, {"forbidden", s.socket->forbidden},
+            {"too_large", s.socket->too_large},     {"other", s.socket->send_errors_other}};
+      }));
+  m.push_back(Counter(
+      "overlay_wire_receive_errors_total", "Failed reads of the UDP socket.", "error.read",
+      [](const MetricSources& s) { return s.socket->receive_errors + s.socket->truncated; }));
+  m.push_back(Counter("overlay_wire_lost_packets_total",
+                      "Packets with stream data declared lost, of ended connections.", "",
+                      [](const MetricSources& s) { return s.transport->lost_stream_packets; }));
+  m.push_back(ByLabel("overlay_wire_requests_refused_total", MetricType::Counter,
+                      "Requests and answers refused at a queue's bound.", "kind",
+                      "message.drop, outbound-queue.drop-X", [](const MetricSources& s) {
+                        return Labelled{{"request", s.transport->requests_refused},
+                                        {"answer", s.transport->answers_refused}};
+                      }));
+}
+
+void AddScp(std::vector<MetricDefinition>& m) {
+  m.push_back(Histogram(
+      "overlay_scp_core_to_wire_seconds",
+      "An envelope handed to a peer's queue, to its last byte in a packet.",
+      "outbound-queue.scp, delay.write-queue",
+      [](const MetricSources& s) -> const auto& { return s.transport->envelope_to_wire; }));
+  m.push_back(Histogram(
+      "overlay_scp_wire_to_core_seconds",
+      "An envelope's last datagram read, to its write to the core.", "recv.scp",
+      [](const MetricSources& s) -> const auto& { return s.daemon->wire_to_core; }));
+  m.push_back(Histogram(
+      "overlay_scp_hop_seconds",
+      "An envelope handed to a peer's queue, to the peer's acknowledgement.", "connection.latency",
+      [](const MetricSources& s) -> const auto& { return s.transport->envelope_to_ack; }));
+  m.push_back(ByLabel("overlay_scp_received_total", MetricType::Counter,
+                      "Envelopes from peers, by what became of them.", "outcome",
+                      "flood.unique_recv, flood.duplicate_recv", [](const MetricSources& s) {
+                        const auto& scp = s.node->scp;
+                        return Labelled{{"new", scp.received_new},
+                                        {"duplicate", scp.received_duplicate},
+                                        {"outside_window", scp.refused_window},
+                                        {"over_limit", scp.refused_limit},
+                                        {"malformed", scp.refused_malformed},
+                                        {"superseded", scp.superseded_inbound}};
+                      }));
+  m.push_back(Counter("overlay_scp_delivered_total", "Envelopes given to the core.", "",
+                      [](const MetricSources& s) { return s.node->scp.delivered; }));
+  m.push_back(Counter("overlay_scp_redelivered_total", "Of those, given before.", "",
+                      [](const MetricSources& s) { return s.node->scp.redelivered; }));
+  m.push_back(Counter("overlay_scp_broadcast_total", "Envelopes that the core broadcast.",
+                      "message.broadcast",
+                      [](const MetricSources& s) { return s.node->scp.broadcast; }));
+  m.push_back(ByLabel("overlay_scp_copies_total", MetricType::Counter,
+                      "Copies of envelopes for peers, by what became of them.", "outcome",
+                      "flood.broadcast, outbound-queue.drop-scp", [](const MetricSources& s) {
+                        const auto& scp = s.node->scp;
+                        return Labelled{{"queued", scp.copies_sent},
+                                        {"acknowledged", scp.copies_acknowledged},
+                                        {"superseded", scp.copies_superseded},
+                                        {"dropped", scp.copies_dropped}};
+                      }));
+  m.push_back(Counter("overlay_scp_resent_total", "Envelopes sent again on another connection.", "",
+                      [](const MetricSources& s) { return s.transport->envelopes_resent; }));
+  m.push_back(ByLabel("overlay_scp_state_requests_total", MetricType::Counter,
+                      "Peers' requests for state.", "outcome", "", [](const MetricSources& s) {
+                        return Labelled{{"answered", s.node->scp.state_requests_answered},
+                                        {"refused", s.node->scp.state_requests_refused}};
+                      }));
+  m.push_back(Gauge("overlay_scp_seen_hashes_count", "Envelope hashes remembered.",
+                    "memory.flood-known",
+                    [](const MetricSources& s) { return s.node->scp.seen_hashes; }));
+  m.push_back(Gauge("overlay_scp_kept_envelopes_count",
+                    "Envelopes kept for a core that attaches and for peers.", "",
+                    [](const MetricSources& s) { return s.node->scp.kept_envelopes; }));
+  m.push_back(Gauge("overlay_scp_kept_bytes", "Bytes of them.", "",
+                    [](const MetricSources& s) { return s.node->scp.kept_bytes; }));
+  m.push_back(Gauge("overlay_scp_core_queue_count", "Envelopes that wait for the core to read.", "",
+                    [](const MetricSources& s) { return s.node->scp.core_queue; }));
+  m.push_back(
+      Gauge("overlay_scp_last_received_age_seconds",
+            "Age of the last envelope of any peer; -1: none yet.", "",
+            [](const MetricSources& s) { return AgeSeconds(s.now, s.node->scp.last_received); }));
+  m.push_back(Gauge("overlay_scp_newest_closed_slot", "The newest slot closed, as the core said.",
+                    "", [](const MetricSources& s) { return s.node->slots.newest_closed.value; }));
+}
+
+void AddTx(std::vector<MetricDefinition>& m) {
+  m.push_back(Counter("overlay_tx_submitted_total", "Transactions that the core submitted.", "",
+                      [](const MetricSources& s) { return s.node->tx.submitted; }));
+  m.push_back(ByLabel("overlay_tx_received_total", MetricType::Counter,
+                      "Bodies of transactions from peers.", "outcome",
+                      "flood.relevant-txs, flood.irrelevant-txs, recv-transaction.count",
+                      [](const MetricSources& s) {
+                        return Labelled{{"new", s.node->tx.received_new},
+                                        {"duplicate", s.node->tx.received_duplicate}};
+                      }));
+  m.push_back(ByLabel("overlay_tx_received_bytes_total", MetricType::Counter, "Bytes of them.",
+                      "outcome", "flood.unique_recv, flood.duplicate_recv",
+                      [](const MetricSources& s) {
+                        return Labelled{{"all", s.node->tx.received_bytes},
+                                        {"duplicate", s.node->tx.received_duplicate_bytes}};
+                      }));
+  m.push_back(ByLabel(
+      "overlay_tx_announcements_total", MetricType::Counter, "Hashes announced, times peers.",
+      "direction", "flood.advertised", [](const MetricSources& s) {
+        return Labelled{{"out", s.node->tx.announced}, {"in", s.node->tx.announcements_received}};
+      }));
+  m.push_back(Counter("overlay_tx_demanded_total", "Hashes demanded.", "flood.demanded",
+                      [](const MetricSources& s) { return s.node->tx.demanded; }));
+  m.push_back(ByLabel("overlay_tx_demands_failed_total", MetricType::Counter,
+                      "Demands without a body, by reason.", "reason",
+                      "demand.timeout, flood.abandoned-demands", [](const MetricSources& s) {
+                        return Labelled{{"timeout", s.node->tx.demand_timeouts},
+                                        {"not_found", s.node->tx.demand_not_found},
+                                        {"given_up", s.node->tx.demand_given_up}};
+                      }));
+  m.push_back(ByLabel(
+      "overlay_tx_served_total", MetricType::Counter, "Hashes that peers demanded of us.",
+      "outcome", "flood.fulfilled, flood.unfulfilled-unknown, flood.unfulfilled-banned",
+      [](const MetricSources& s) {
+        return Labelled{{"body", s.node->tx.served}, {"not_found", s.node->tx.not_found_served}};
+      }));
+  m.push_back(Histogram(
+      "overlay_tx_pull_seconds", "A demand to its body.",
+      "flood.tx-pull-latency, flood.peer-tx-pull-latency",
+      [](const MetricSources& s) -> const auto& { return s.daemon->tx_pull; }));
+  m.push_back(ByLabel("overlay_tx_verdicts_total", MetricType::Counter, "The core's verdicts.",
+                      "verdict", "", [](const MetricSources& s) {
+                        return Labelled{{"valid", s.node->tx.verdict_valid},
+                                        {"malformed", s.node->tx.verdict_malformed},
+                                        {"stale", s.node->tx.verdict_stale},
+                                        {"later", s.node->tx.verdict_later}};
+                      }));
+  m.push_back(ByLabel("overlay_mempool_removed_total", MetricType::Counter,
+                      "Transactions that left the mempool, by reason.", "reason", "",
+                      [](const MetricSources& s) {
+                        return Labelled{{"externalized", s.node->tx.externalized},
+                                        {"evicted", s.node->tx.evicted},
+                                        {"expired", s.node->tx.expired}};
+                      }));
+  m.push_back(Gauge("overlay_mempool_transactions_count", "Transactions in the mempool.", "",
+                    [](const MetricSources& s) { return s.node->tx.mempool_count; }));
+  m.push_back(Gauge("overlay_mempool_pending_count", "Of those, without a verdict.", "",
+                    [](const MetricSources& s) { return s.node->tx.pending_count; }));
+  m.push_back(Gauge("overlay_mempool_bytes", "Bytes of them.", "",
+                    [](const MetricSources& s) { return s.node->tx.mempool_bytes; }));
+  m.push_back(Gauge("overlay_tx_tracked_announcements_count", "Announcements remembered.",
+                    "memory.flood-known",
+                    [](const MetricSources& s) { return s.node->tx.tracked_announcements; }));
+  m.push_back(
+      Gauge("overlay_tx_last_received_age_seconds",
+            "Age of the last transaction of any peer; -1: none yet.", "",
+            [](const MetricSources& s) { return AgeSeconds(s.now, s.node->tx.last_received); }));
+}
+
+void AddSets(std::vector<MetricDefinition>& m) {
+  m.push_back(Counter("overlay_sets_offered_total", "Sets that the core offered.", "",
+                      [](const MetricSources& s) { return s.node->sets.offered; }));
+  m.push_back(ByLabel("overlay_sets_fetched_total", MetricType::Counter,
+                      "Fetches of sets that ended.", "outcome", "fetch.txset, fetch.qset",
+                      [](const MetricSources& s) {
+                        return Labelled{{"complete", s.node->sets.fetched},
+                                        {"failed", s.node->sets.fetch_failed},
+                                        {"wrong_hash", s.node->sets.wrong_hash}};
+                      }));
+  m.push_back(Histogram(
+      "overlay_sets_fetch_seconds", "A fetch of the core to the complete set.",
+      "fetch.txset, fetch.qset",
+      [](const MetricSources& s) -> const auto& { return s.daemon->set_fetch; }));
+  m.push_back(Counter("overlay_sets_next_source_total", "A second or later source asked.",
+                      "item-fetcher.next-peer",
+                      [](const MetricSources& s) { return s.node->sets.fetch_next_source; }));
+  m.push_back(ByLabel("overlay_sets_received_bytes_total", MetricType::Counter,
+                      "Bytes of sets from peers.", "outcome",
+                      "fetch.unique-recv, fetch.duplicate-recv", [](const MetricSources& s) {
+                        return Labelled{{"all", s.node->sets.received_bytes},
+                                        {"duplicate", s.node->sets.duplicate_bytes}};
+                      }));
+  m.push_back(ByLabel("overlay_sets_served_total", MetricType::Counter,
+                      "Sets that peers asked of us.", "outcome", "send.txset",
+                      [](const MetricSources& s) {
+                        return Labelled{{"found", s.node->sets.served},
+                                        {"not_found", s.node->sets.served_not_found}};
+                      }));
+  m.push_back(Gauge("overlay_sets_cached_count", "Transaction sets cached.", "",
+                    [](const MetricSources& s) { return s.node->sets.cached_count; }));
+  m.push_back(Gauge("overlay_sets_cached_bytes", "Bytes of them.", "",
+                    [](const MetricSources& s) { return s.node->sets.cached_bytes; }));
+  m.push_back(Gauge("overlay_sets_quorum_sets_count", "Quorum sets cached.", "",
+                    [](const MetricSources& s) { return s.node->sets.quorum_sets; }));
+  m.push_back(Gauge("overlay_sets_fetching_count", "Fetches under way.", "",
+                    [](const MetricSources& s) { return s.node->sets.fetching; }));
+  m.push_back(Gauge(
+      "overlay_sets_last_received_age_seconds", "Age of the last set of any peer; -1: none yet.",
+      "", [](const MetricSources& s) { return AgeSeconds(s.now, s.node->sets.last_received); }));
+}
+
+void AddCore(std::vector<MetricDefinition>& m) {
+  m.push_back(Gauge("overlay_core_attached_count", "Cores attached: 0 or 1.", "",
+                    [](const MetricSources& s) { return s.core_attached ? 1 : 0; }));
+  m.push_back(Gauge("overlay_core_observers_count", "Observers attached.", "",
+                    [](const MetricSources& s) { return s.observers; }));
+  m.push_back(Gauge("overlay_core_calls_count", "gRPC calls open.", "",
+                    [](const MetricSources& s) { return s.calls; }));
+  m.push_back(Counter("overlay_core_sessions_total", "Sessions of cores begun.", "",
+                      [](const MetricSources& s) { return s.sessions->attached; }));
+  m.push_back(ByLabel("overlay_core_sessions_ended_total", MetricType::Counter,
+                      "Sessions ended, by reason.", "reason", "", [](const MetricSources& s) {
+                        const auto& by = s.sessions->ended_by_reason;
+                        return Labelled{{"taken_over", by[1]},
+                                        {"replaced", by[2]},
+                                        {"scp_ended", by[3]},
+                                        {"unresponsive", by[4]},
+                                        {"drained", by[5]}};
+                      }));
+  m.push_back(ByLabel("overlay_core_refusals_total", MetricType::Counter,
+                      "What a core was refused, by reason.", "reason", "",
+                      [](const MetricSources& s) {
+                        return Labelled{{"busy", s.sessions->refused_busy},
+                                        {"wrong_network", s.sessions->refused_network},
+                                        {"malformed", s.sessions->refused_malformed},
+                                        {"observers", s.sessions->refused_observers},
+                                        {"stale_session", s.sessions->stale_session},
+                                        {"illegal_value", s.sessions->errors_answered}};
+                      }));
+  m.push_back(Counter("overlay_core_observer_lost_total",
+                      "Messages that observers did not read in time.", "",
+                      [](const MetricSources& s) { return s.sessions->observer_lost; }));
+  const auto by_stream = [](bool bytes) {
+    return [bytes](const MetricSources& s, MetricFamily& f) {
+      const SessionCounters& c = *s.sessions;
+      const auto set = [&](const char* stream, uint64_t up, uint64_t down) {
+        Set(f, static_cast<double>(up), {{"stream", stream}, {"direction", "up"}});
+        Set(f, static_cast<double>(down), {{"stream", stream}, {"direction", "down"}});
+      };
+      set("scp", bytes ? c.scp_bytes_up : c.scp_messages_up,
+          bytes ? c.scp_bytes_down : c.scp_messages_down);
+      set("transactions", bytes ? c.tx_bytes_up : c.tx_messages_up,
+          bytes ? c.tx_bytes_down : c.tx_messages_down);
+      set("tx_sets", bytes ? c.set_bytes_up : c.set_messages_up,
+          bytes ? c.set_bytes_down : c.set_messages_down);
+    };
+  };
+  m.push_back({.name = "overlay_core_messages_total",
+               .type = MetricType::Counter,
+               .help = "Messages of the core's streams.",
+               .labels = "stream, direction",
+               .prior = "",
+               .read = by_stream(false)});
+  m.push_back({.name = "overlay_core_bytes_total",
+               .type = MetricType::Counter,
+               .help = "Bytes of them.",
+               .labels = "stream, direction",
+               .prior = "",
+               .read = by_stream(true)});
+}
+
+std::string_view TypeName(MetricType type) {
+  switch (type) {
+    case MetricType::Counter:
+      return "counter";
+    case MetricType::Gauge:
+      return "gauge";
+    default:
+      return "histogram";
+  }
+}
+
+}  // namespace
+
+const std::vector<MetricDefinition>& MetricDefinitions() {
+  static const std::vector<MetricDefinition> definitions = [] {
+    std::vector<MetricDefinition> m;
+    AddProcess(m);
+    AddPeers(m);
+    AddWire(m);
+    AddScp(m);
+    AddTx(m);
+    AddSets(m);
+    AddCore(m);
+    return m;
+  }();
+  return definitions;
+}
+
+std::vector<MetricFamily> CollectMetrics(const MetricSources& sources) {
+  std::vector<MetricFamily> families;
+  families.reserve(MetricDefinitions().size());
+  for (const MetricDefinition& definition : MetricDefinitions()) {
+    MetricFamily family;
+    family.name = definition.name;
+    family.help = definition.help;
+    family.type = definition.type;
+    definition.read(sources, family);
+    families.push_back(std::move(family));
+  }
+  return families;
+}
+
+std::string MetricsPage() {
+  std::string page =
+      "# Metrics\n\n"
+      "`/metrics` on `metrics.listen` serves these in Prometheus' text format; `Operator.Metrics` "
+      "gives the same over\n"
+      "gRPC. Counters count since the start of the daemon. Latencies are histograms with buckets "
+      "of powers of two,\n"
+      "8 us to 16.8 s. Nothing is labelled by peer: `ListPeers` has the figures of each.\n\n"
+      "The last column names what operators of stellar-core watch under `overlay.` in its "
+      "place.\n\n"
+      "| metric | type | labels | meaning | stellar-core |\n|---|---|---|---|---|\n";
+  for (const MetricDefinition& d : MetricDefinitions()) {
+    page += fmt::format("| `{}` | {} | {} | {} | {} |\n", d.name, TypeName(d.type), d.labels,
+                        d.help, d.prior);
+  }
+  page +=
+      "\n## Without a counterpart\n\n"
+      "| stellar-core | reason |\n|---|---|\n"
+      "| connection.read-throttle | Reading is never stopped for a whole connection: each stream "
+      "has credit of its own. |\n"
+      "| recv-transaction.sum, .max | `overlay_loop_turn_seconds` bounds what any message costs; "
+      "the maximum of a histogram is its last bucket. |\n"
+      "| flood.tx-batch-size | Announcements over messages of class control, "
+      "`overlay_tx_announcements_total` / `overlay_wire_class_messages_total`. |\n";
+  return page;
+}
+
+std::optional<std::vector<MetricFamily>> MetricsExchange::Ask(std::chrono::milliseconds patience) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (stopped_) return std::nullopt;
+  const uint64_t mine = ++asked_;
+  lock.unlock();
+  wake_();
+  lock.lock();
+  answered_.wait_for(lock, patience, [&] { return stopped_ || answers_ >= mine; });
+  if (answers_ < mine) return std::nullopt;
+  return families_;
+}
+
+bool MetricsExchange::IsWanted() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return asked_ > answers_;
+}
+
+void MetricsExchange::Answer(std::vector<MetricFamily> families) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    answers_ = asked_;
+    families_ = std::move(families);
+  }
+  answered_.notify_all();
+}
+
+HttpPage MetricsHttpPage(MetricsExchange& exchange, std::chrono::milliseconds patience) {
+  const std::optional<std::vector<MetricFamily>> families = exchange.Ask(patience);
+  if (!families) return {503, "text/plain", "the daemon did not answer in time\n"};
+  return {200, "text/plain; version=0.0.4; charset=utf-8",
+          prometheus::TextSerializer().Serialize(*families)};
+}
+
+void MetricsExchange::Stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+  }
+  answered_.notify_all();
+}
+
+}  // namespace overlay::server

@@ -1,0 +1,91 @@
+// server/metrics.h
+//
+// What the daemon tells Prometheus and the operator: one table of metrics, from which /metrics,
+// Operator.Metrics and docs/metrics.md are made.
+//
+// Rules
+//   R1  Counters only grow while the daemon lives. Labels are of a bounded set: never a key, a hash
+//       or an address.
+//   R2  Everything is read on the loop thread, a scrape at a time: what is counted stays plain
+//       numbers.
+//
+// Cost     some 150 samples: 50 us of the loop and 0.3 ms of the HTTP thread a scrape.
+// Threads  Collect: the loop. MetricsExchange: any thread asks, the loop answers.
+#ifndef OVERLAY_SERVER_METRICS_H_
+#define OVERLAY_SERVER_METRICS_H_
+
+#include <prometheus/metric_family.h>
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flood/base/time.h"
+#include "flood/node_stats.h"
+#include "server/core_sessions.h"
+#include "server/daemon_stats.h"
+#include "server/http_server.h"
+#include "transport/transport_types.h"
+#include "transport/udp_socket.h"
+
+namespace overlay::server {
+
+// Everything that a scrape looks at, valid on the loop thread.
+struct MetricSources {
+  Time now{};
+  Time started{};
+  const flood::NodeStats* node = nullptr;
+  const transport::TransportStats* transport = nullptr;
+  const transport::UdpSocketCounters* socket = nullptr;
+  const SessionCounters* sessions = nullptr;
+  const DaemonStats* daemon = nullptr;
+  bool core_attached = false;
+  uint64_t observers = 0;
+  uint64_t calls = 0;
+  std::string version;
+};
+
+struct MetricDefinition {
+  std::string name;
+  prometheus::MetricType type;
+  std::string help;
+  std::string labels;  // for the page: "class, direction"
+  std::string prior;   // what the prior art calls it; empty: new
+  std::function<void(const MetricSources&, prometheus::MetricFamily&)> read;
+};
+
+const std::vector<MetricDefinition>& MetricDefinitions();
+std::vector<prometheus::MetricFamily> CollectMetrics(const MetricSources& sources);
+// docs/metrics.md, whole.
+std::string MetricsPage();
+
+// A scrape crosses to the loop and back.
+class MetricsExchange {
+ public:
+  explicit MetricsExchange(std::function<void()> wake) : wake_(std::move(wake)) {}
+  // Any thread but the loop's. nullopt: the loop did not answer in time, or is stopping.
+  std::optional<std::vector<prometheus::MetricFamily>> Ask(std::chrono::milliseconds patience);
+  // On the loop.
+  bool IsWanted();
+  void Answer(std::vector<prometheus::MetricFamily> families);
+  void Stop();
+
+ private:
+  const std::function<void()> wake_;
+  std::mutex mutex_;
+  std::condition_variable answered_;
+  uint64_t asked_ = 0;  // guarded by mutex_, as what follows
+  uint64_t answers_ = 0;
+  bool stopped_ = false;
+  std::vector<prometheus::MetricFamily> families_;
+};
+
+// The page /metrics: 503 when the loop does not answer.
+HttpPage MetricsHttpPage(MetricsExchange& exchange, std::chrono::milliseconds patience);
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_SERVER_METRICS_H_

@@ -1,0 +1,117 @@
+#include "server/node_driver.h"
+
+#include <algorithm>
+
+#include "flood/base/check.h"
+
+namespace overlay::server {
+
+NodeDriver::NodeDriver(flood::OverlayNode* node, transport::PeerTransport* transport,
+                       Resolve resolve)
+    : node_(node), transport_(transport), resolve_(std::move(resolve)) {}
+
+void NodeDriver::OnCoreInput(Time now, flood::CoreInput input) {
+  inputs_.push_back(std::move(input));
+  Run(now);
+}
+
+void NodeDriver::OnResolved(Time now, const std::string& host,
+                            const absl::StatusOr<std::vector<SocketAddress>>& addresses) {
+  inputs_.push_back(Resolved{host, addresses});
+  Run(now);
+}
+
+void NodeDriver::OnDrain(Time now) {
+  inputs_.push_back(Drain{});
+  Run(now);
+}
+
+void NodeDriver::OnDeadline(Time now) {
+  const std::optional<Time> transport_at = transport_->NextDeadline();
+  if (transport_at && *transport_at <= now) transport_->OnDeadline(now);
+  const std::optional<Time> node_at = node_->NextDeadline();
+  if (node_at && *node_at <= now) {
+    flood::ActionList actions;
+    node_->OnDeadline(now, actions);
+    running_ = true;
+    for (flood::Action& action : actions) Execute(now, action);
+    running_ = false;
+  }
+  Run(now);
+}
+
+void NodeDriver::Settle(Time now) { Run(now); }
+
+void NodeDriver::Run(Time now) {
+  if (running_) return;
+  running_ = true;
+  flood::ActionList actions;
+  int rounds = 0;
+  while (true) {
+    for (PeerEvent& event : transport_->DrainEvents()) inputs_.push_back(std::move(event));
+    if (inputs_.empty()) break;
+    // One by one, because actions may add inputs: those go behind.
+    for (size_t left = inputs_.size(); left > 0; --left) {
+      const Input input = std::move(inputs_.front());
+      inputs_.pop_front();
+      actions.clear();
+      Feed(now, input, actions);
+      for (flood::Action& action : actions) Execute(now, action);
+    }
+    if (++rounds > kRoundsMax) {
+      OVERLAY_BUG("node and transport do not come to rest");
+      break;
+    }
+  }
+  running_ = false;
+}
+
+void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) {
+  if (const auto* event = std::get_if<PeerEvent>(&input)) {
+    Observe(now, *event);
+    node_->OnPeerEvent(now, *event, actions);
+  } else if (const auto* core = std::get_if<flood::CoreInput>(&input)) {
+    node_->OnCoreInput(now, *core, actions);
+  } else if (const auto* resolved = std::get_if<Resolved>(&input)) {
+    node_->OnResolved(now, resolved->host, resolved->addresses, actions);
+  } else {
+    node_->OnDrain(now, actions);
+  }
+}
+
+void NodeDriver::Execute(Time now, flood::Action& action) {
+  if (auto* command = std::get_if<PeerCommand>(&action)) {
+    if (const auto* demand = std::get_if<RequestBodies>(command)) {
+      demands_.emplace(demand->request, Demand{demand->peer, now});
+    }
+    transport_->Execute(now, std::move(*command));
+  } else if (auto* output = std::get_if<flood::CoreOutput>(&action)) {
+    if (sink_ != nullptr) sink_->OnCoreOutput(now, std::move(*output));
+  } else if (auto* resolve = std::get_if<flood::ResolveHost>(&action)) {
+    resolve_(now, resolve->host);
+  }
+  // A PeerOffence is the node's own: it has taken it out already.
+}
+
+void NodeDriver::Observe(Time now, const PeerEvent& event) {
+  if (const auto* down = std::get_if<PeerDisconnected>(&event)) {
+    std::erase_if(demands_, [down](const auto& entry) { return entry.second.peer == down->peer; });
+  } else if (const auto* body = std::get_if<BodyReceived>(&event)) {
+    const auto demand = demands_.find(body->request);
+    if (demand == demands_.end()) return;
+    tx_pull_.Add(now - demand->second.at);
+    demands_.erase(demand);
+  } else if (const auto* ended = std::get_if<RequestEnded>(&event)) {
+    demands_.erase(ended->request);
+  }
+}
+
+std::optional<Time> NodeDriver::NextDeadline() const {
+  const std::optional<Time> a = node_->NextDeadline();
+  const std::optional<Time> b = transport_->NextDeadline();
+  if (!a) return b;
+  if (!b) return a;
+  return std::min(*a, *b);
+}
+
+}  // namespace overlay::server

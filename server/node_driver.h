@@ -1,0 +1,95 @@
+// server/node_driver.h
+//
+// Joins the protocol rules (OverlayNode) and the peers' connections (PeerTransport): executes the
+// node's actions in order and feeds the connections' events back until both are quiet. No gRPC, no
+// socket, no clock: the daemon and the simulator run this same object.
+//
+//   transport.OnDatagram(now, ...);         // for what came in
+//   driver.OnCoreInput(now, input);         // for what the core said
+//   driver.OnDeadline(now); driver.Settle(now);
+//   more = transport.WriteTurn(now, sink);
+//
+// Rules
+//   R1  Actions of one input are executed in order, all of them, before the next input is given to
+//       the node.
+//   R2  An input that comes from within an output waits until the actions under way are done.
+//       Why: the node is not re-entrant.
+//
+// Bounds   what waits is what one input or one turn's datagrams can cause; kRoundsMax turns a cycle
+//     into a bug.
+// Time     argument only. Threads: none.
+#ifndef OVERLAY_SERVER_NODE_DRIVER_H_
+#define OVERLAY_SERVER_NODE_DRIVER_H_
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "flood/overlay_node.h"
+#include "server/core_edge.h"
+#include "transport/peer_transport.h"
+
+namespace overlay::server {
+
+class NodeDriver : public CoreInputSink {
+ public:
+  // Begins a look-up; answered with OnResolved, later or from within.
+  using Resolve = std::function<void(Time now, const std::string& host)>;
+  // One turn never needs as many.
+  static constexpr int kRoundsMax = 10'000;
+
+  NodeDriver(flood::OverlayNode* node, transport::PeerTransport* transport, Resolve resolve);
+
+  // Before the first input.
+  void SetSink(CoreSink* sink) { sink_ = sink; }
+
+  void OnCoreInput(Time now, flood::CoreInput input) override;
+  void OnResolved(Time now, const std::string& host,
+                  const absl::StatusOr<std::vector<SocketAddress>>& addresses);
+  void OnDrain(Time now);
+  // Both objects', if it has come.
+  void OnDeadline(Time now);
+  // Hands on what the connections have to tell.
+  void Settle(Time now);
+
+  std::optional<Time> NextDeadline() const;
+  const flood::NodeStats& node_stats() const override { return node_->stats(); }
+  // From a demand to its first body.
+  const transport::LatencyCounts& tx_pull() const { return tx_pull_; }
+
+ private:
+  struct Resolved {
+    std::string host;
+    absl::StatusOr<std::vector<SocketAddress>> addresses;
+  };
+  struct Drain {};
+  using Input = std::variant<PeerEvent, flood::CoreInput, Resolved, Drain>;
+  struct Demand {
+    PeerId peer;
+    Time at;
+  };
+
+  void Run(Time now);
+  void Feed(Time now, const Input& input, flood::ActionList& actions);
+  void Execute(Time now, flood::Action& action);
+  void Observe(Time now, const PeerEvent& event);
+
+  flood::OverlayNode* const node_;
+  transport::PeerTransport* const transport_;
+  const Resolve resolve_;
+  CoreSink* sink_ = nullptr;
+  std::deque<Input> inputs_;
+  bool running_ = false;
+  std::map<RequestId, Demand> demands_;  // requests for bodies under way; the node bounds them
+  transport::LatencyCounts tx_pull_;
+};
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_SERVER_NODE_DRIVER_H_

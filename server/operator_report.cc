@@ -1,0 +1,154 @@
+#include "server/operator_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "flood/base/crypto.h"
+#include "server/session_call.h"
+
+namespace overlay::server {
+namespace {
+
+void Add(v1::MetricsResponse& response, const std::string& name, v1::MetricSample::Kind kind,
+         const prometheus::ClientMetric& metric, double value, const std::string& bucket = "") {
+  v1::MetricSample* sample = response.add_samples();
+  sample->set_name(name);
+  sample->set_kind(kind);
+  sample->set_value(value);
+  for (const auto& label : metric.label) {
+    v1::MetricLabel* out = sample->add_labels();
+    out->set_name(label.name);
+    out->set_value(label.value);
+  }
+  if (bucket.empty()) return;
+  v1::MetricLabel* out = sample->add_labels();
+  out->set_name("le");
+  out->set_value(bucket);
+}
+
+uint64_t Millis(Duration d) {
+  return d.count() <= 0 ? 0 : static_cast<uint64_t>(ToMicros(d) / 1000);
+}
+
+const flood::PeerEntry* EntryOf(const std::vector<flood::PeerEntry>& entries, const NodeKey& key) {
+  const auto found = std::find_if(entries.begin(), entries.end(),
+                                  [&key](const auto& entry) { return entry.pinned_key == key; });
+  return found == entries.end() ? nullptr : &*found;
+}
+
+void AddClasses(const transport::PeerStats& peer, v1::PeerDetail& out) {
+  static constexpr v1::TrafficClass kClasses[] = {v1::TRAFFIC_CLASS_SCP, v1::TRAFFIC_CLASS_CONTROL,
+                                                  v1::TRAFFIC_CLASS_SETS,
+                                                  v1::TRAFFIC_CLASS_TRANSACTIONS};
+  for (size_t i = 0; i < peer.sent.size() && i < std::size(kClasses); ++i) {
+    v1::ClassTraffic* traffic = out.add_classes();
+    traffic->set_traffic_class(kClasses[i]);
+    traffic->set_queued_messages(peer.queued_count[i]);
+    traffic->set_queued_bytes(peer.queued_bytes[i]);
+    traffic->set_messages_sent(peer.sent[i].messages);
+    traffic->set_bytes_sent(peer.sent[i].bytes);
+    traffic->set_messages_received(peer.received[i].messages);
+    traffic->set_bytes_received(peer.received[i].bytes);
+  }
+}
+
+}  // namespace
+
+v1::MetricsResponse ToResponse(const std::vector<prometheus::MetricFamily>& families) {
+  v1::MetricsResponse response;
+  for (const prometheus::MetricFamily& family : families) {
+    for (const prometheus::ClientMetric& metric : family.metric) {
+      switch (family.type) {
+        case prometheus::MetricType::Counter:
+          Add(response, family.name, v1::MetricSample::KIND_COUNTER, metric, metric.counter.value);
+          break;
+        case prometheus::MetricType::Histogram: {
+          constexpr auto kKind = v1::MetricSample::KIND_HISTOGRAM;
+          for (const auto& bucket : metric.histogram.bucket) {
+            Add(response, family.name + "_bucket", kKind, metric,
+                static_cast<double>(bucket.cumulative_count),
+                std::isinf(bucket.upper_bound) ? "+Inf" : fmt::format("{}", bucket.upper_bound));
+          }
+          Add(response, family.name + "_sum", kKind, metric, metric.histogram.sample_sum);
+          Add(response, family.name + "_count", kKind, metric,
+              static_cast<double>(metric.histogram.sample_count));
+          break;
+        }
+        default:
+          Add(response, family.name, v1::MetricSample::KIND_GAUGE, metric, metric.gauge.value);
+          break;
+      }
+    }
+  }
+  return response;
+}
+
+std::vector<v1::PeerDetail> ToDetails(const std::vector<transport::PeerStats>& peers,
+                                      const std::vector<flood::PeerEntry>& preferred,
+                                      const std::vector<flood::PeerEntry>& known) {
+  std::vector<v1::PeerDetail> details;
+  for (const transport::PeerStats& peer : peers) {
+    v1::PeerDetail detail;
+    detail.set_state(v1::PeerDetail::STATE_CONNECTED);
+    detail.set_peer(ToBytes(peer.info.key.view()));
+    detail.set_peer_strkey(ToStrkey(peer.info.key));
+    detail.set_address(peer.info.address.ToString());
+    const flood::PeerEntry* entry = EntryOf(preferred, peer.info.key);
+    detail.set_preferred(entry != nullptr);
+    if (entry == nullptr) entry = EntryOf(known, peer.info.key);
+    if (entry != nullptr) detail.set_configured(entry->text);
+    detail.set_direction(peer.info.inbound ? v1::DIRECTION_INBOUND : v1::DIRECTION_OUTBOUND);
+    detail.set_agent(peer.info.agent);
+    detail.set_connected_ms(Millis(peer.age));
+    detail.set_rtt_us(
+        static_cast<uint64_t>(std::max<int64_t>(0, ToMicros(peer.connection.smoothed_rtt))));
+    if (peer.ping_rtt.count() > 0) detail.set_clock_offset_us(ToMicros(peer.clock_difference));
+    detail.set_bytes_sent(peer.connection.sent_bytes);
+    detail.set_bytes_received(peer.connection.received_bytes);
+    AddClasses(peer, detail);
+    details.push_back(std::move(detail));
+  }
+  std::sort(details.begin(), details.end(),
+            [](const auto& a, const auto& b) { return a.peer() < b.peer(); });
+  return details;
+}
+
+v1::StatusResponse ToStatusResponse(Time now, const flood::NodeStats& node,
+                                    const CoreSessions& sessions) {
+  v1::StatusResponse status;
+  if (const CoreSession* core = sessions.core()) {
+    v1::CoreState* out = status.mutable_core();
+    out->set_session(core->number);
+    out->set_agent(core->agent);
+    out->set_attached_ms(Millis(now - core->attached_at));
+    out->set_tracking(core->tracking);
+    out->set_judges_transactions(core->judges);
+    out->set_scp_queue_messages(sessions.scp_queue_messages());
+  }
+  status.set_observers(static_cast<uint32_t>(sessions.observer_count()));
+  if (node.slots.newest_closed.value != 0)
+    status.set_newest_closed_slot(node.slots.newest_closed.value);
+  status.set_peers_connected(static_cast<uint32_t>(node.peers.connected));
+  status.set_peers_inbound(static_cast<uint32_t>(node.peers.inbound));
+  status.set_peers_dialling(static_cast<uint32_t>(node.peers.dialling));
+  status.set_envelopes_kept(node.scp.kept_envelopes);
+  status.set_envelopes_kept_bytes(node.scp.kept_bytes);
+  status.set_mempool_transactions(node.tx.mempool_count);
+  status.set_mempool_pending(node.tx.pending_count);
+  status.set_mempool_bytes(node.tx.mempool_bytes);
+  status.set_sets_cached(node.sets.cached_count + node.sets.quorum_sets);
+  status.set_sets_cached_bytes(node.sets.cached_bytes);
+  status.set_sets_fetching(node.sets.fetching);
+  if (node.scp.last_received != Time{})
+    status.set_last_envelope_age_ms(Millis(now - node.scp.last_received));
+  if (node.tx.last_received != Time{})
+    status.set_last_transaction_age_ms(Millis(now - node.tx.last_received));
+  if (node.sets.last_received != Time{})
+    status.set_last_set_age_ms(Millis(now - node.sets.last_received));
+  return status;
+}
+
+}  // namespace overlay::server

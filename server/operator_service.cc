@@ -1,0 +1,139 @@
+#include "server/operator_service.h"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "flood/base/crypto.h"
+#include "server/peer_entry.h"
+
+namespace overlay::server {
+namespace {
+
+constexpr size_t kPeersPerPart = 100;
+
+// One request, then all that `answer` gives it: messages and a status.
+struct Answer {
+  std::vector<grpc::ByteBuffer> messages;
+  grpc::Status status;
+};
+
+template <class Request>
+class OperatorCall : public RpcHandler {
+ public:
+  using Handle = std::function<Answer(Time, const Request&)>;
+  OperatorCall(RpcCall* call, Handle handle) : call_(*call), handle_(std::move(handle)) {}
+
+  void OnStart(Time /*now*/) override { call_.Read(); }
+  void OnMessage(Time now, const grpc::ByteBuffer& message) override {
+    Request request;
+    if (!Decode(message, &request)) {
+      call_.Finish({grpc::StatusCode::INVALID_ARGUMENT,
+                    fmt::format("not a {} in protobuf's encoding",
+                                std::string(Request::descriptor()->name()))});
+      return;
+    }
+    answer_ = handle_(now, request);
+    WriteNext();
+  }
+  void OnHalfClosed(Time /*now*/) override {
+    call_.Finish({grpc::StatusCode::INVALID_ARGUMENT, "no request came"});
+  }
+  void OnWritten(Time /*now*/) override { WriteNext(); }
+  void OnEnded(Time /*now*/) override {}
+
+ private:
+  void WriteNext() {
+    if (next_ == answer_.messages.size()) {
+      call_.Finish(answer_.status);
+    } else if (next_ + 1 == answer_.messages.size()) {
+      call_.WriteAndFinish(answer_.messages[next_++], answer_.status);
+    } else {
+      call_.Write(answer_.messages[next_++]);
+    }
+  }
+
+  RpcCall& call_;
+  const Handle handle_;
+  Answer answer_;
+  size_t next_ = 0;
+};
+
+template <class Request>
+RpcMethod Method(std::string_view name, typename OperatorCall<Request>::Handle handle) {
+  RpcMethod method;
+  method.path = fmt::format("/overlay.v1.Operator/{}", name);
+  method.on_core = false;
+  method.make = [handle](RpcCall* call) {
+    return std::make_unique<OperatorCall<Request>>(call, handle);
+  };
+  return method;
+}
+
+template <class Message>
+Answer Whole(const Message& message) {
+  return {{Encode(message)}, grpc::Status::OK};
+}
+
+Answer InParts(std::vector<v1::PeerDetail> peers) {
+  Answer answer;
+  size_t next = 0;
+  do {
+    v1::ListPeersPart part;
+    for (; next < peers.size() && part.peers_size() < static_cast<int>(kPeersPerPart); ++next) {
+      *part.add_peers() = std::move(peers[next]);
+    }
+    answer.messages.push_back(Encode(part));
+  } while (next < peers.size());
+  return answer;
+}
+
+template <class Response>
+Answer OkOr(const grpc::Status& status) {
+  if (!status.ok()) return {{}, status};
+  return Whole(Response());
+}
+
+}  // namespace
+
+std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
+  std::vector<RpcMethod> methods;
+  methods.push_back(Method<v1::StatusRequest>(
+      "Status",
+      [source](Time now, const v1::StatusRequest&) { return Whole(source->Status(now)); }));
+  methods.push_back(Method<v1::MetricsRequest>(
+      "Metrics",
+      [source](Time now, const v1::MetricsRequest&) { return Whole(source->Metrics(now)); }));
+  methods.push_back(Method<v1::ListPeersRequest>(
+      "ListPeers",
+      [source](Time now, const v1::ListPeersRequest&) { return InParts(source->ListPeers(now)); }));
+  methods.push_back(
+      Method<v1::ConnectRequest>("Connect", [source](Time now, const v1::ConnectRequest& request) {
+        absl::StatusOr<flood::PeerEntry> entry =
+            ParsePeerEntry(request.address(), /*preferred=*/false);
+        if (!entry.ok()) {
+          return Answer{{},
+                        {grpc::StatusCode::INVALID_ARGUMENT,
+                         "address: " + std::string(entry.status().message())}};
+        }
+        return OkOr<v1::ConnectResponse>(source->Connect(now, *std::move(entry)));
+      }));
+  methods.push_back(Method<v1::DisconnectRequest>(
+      "Disconnect", [source](Time now, const v1::DisconnectRequest& request) {
+        const absl::StatusOr<NodeKey> key = NodeKeyFromStrkey(request.peer());
+        if (!key.ok()) {
+          return Answer{
+              {},
+              {grpc::StatusCode::INVALID_ARGUMENT,
+               fmt::format("peer: \"{}\" is not legal, expected a public key, G... ({})",
+                           request.peer().substr(0, 64), std::string(key.status().message()))}};
+        }
+        return OkOr<v1::DisconnectResponse>(source->Disconnect(now, *key));
+      }));
+  return methods;
+}
+
+}  // namespace overlay::server

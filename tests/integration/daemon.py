@@ -1,0 +1,149 @@
+"""Starts daemons on loopback with ports of their own choice, and talks to them from the proto files alone."""
+
+import json
+import os
+import pathlib
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+import grpc
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OVERLAYD = os.environ["TEST_OVERLAYD"]
+PASSPHRASE = "integration test network"
+
+_generated = tempfile.TemporaryDirectory(prefix="overlay-proto-")
+subprocess.run(["protoc", "-I", str(ROOT / "proto"), "--python_out=" + _generated.name,
+                "--grpc_python_out=" + _generated.name, "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin",
+                "overlay/v1/core.proto", "overlay/v1/operator.proto"], check=True)
+sys.path.insert(0, _generated.name)
+from overlay.v1 import core_pb2, core_pb2_grpc, operator_pb2, operator_pb2_grpc  # noqa: E402
+
+
+def run(*words, environment=None, timeout=20):
+    """One command to its end."""
+    return subprocess.run([OVERLAYD, *words], capture_output=True, text=True, timeout=timeout,
+                          env=clean_environment(environment))
+
+
+def clean_environment(more=None):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OVERLAY_")}
+    kept.update(more or {})
+    return kept
+
+
+class Daemon:
+    def __init__(self, folder, name, *words, environment=None):
+        self.folder = pathlib.Path(folder)
+        self.name = name
+        self.key = self.folder / (name + ".key")
+        if not self.key.exists():
+            made = run("keygen", "--out", str(self.key))
+            assert made.returncode == 0, made.stderr
+        self.log = open(self.folder / (name + ".log"), "a")
+        self.process = subprocess.Popen(
+            [OVERLAYD, "--node.key_file", str(self.key), "--network.passphrase", PASSPHRASE,
+             "--peer.listen", "127.0.0.1:0", "--api.listen", f"unix:{self.folder}/{name}.core",
+             "--operator.listen", f"unix:{self.folder}/{name}.operator", "--metrics.listen", "127.0.0.1:0", *words],
+            stdout=subprocess.PIPE, stderr=self.log, text=True, env=clean_environment(environment))
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(20)
+            raise RuntimeError(f"{name}: exit {self.process.returncode}, see {self.log.name}:\n"
+                               + pathlib.Path(self.log.name).read_text())
+        self.ready = json.loads(line)
+
+    def operator(self):
+        return operator_pb2_grpc.OperatorStub(grpc.insecure_channel(self.ready["operator"]))
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(10)
+        self.process.stdout.close()
+        self.log.close()
+        return code
+
+
+class Stream:
+    """A bidirectional call: what is put goes up, what comes down waits in a queue, its end last."""
+
+    def __init__(self, method, session):
+        self.up = queue.Queue()
+        self.down = queue.Queue()
+        self.call = method(iter(self.up.get, None), metadata=(("overlay-session", str(session)),))
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        try:
+            for message in self.call:
+                self.down.put(message)
+        except grpc.RpcError:
+            pass
+        self.down.put(None)
+
+    def put(self, message):
+        self.up.put(message)
+
+    def get(self, timeout=20):
+        return self.down.get(timeout=timeout)
+
+    def get_until(self, wanted, timeout=20):
+        while True:
+            message = self.get(timeout)
+            if message is None or wanted(message):
+                return message
+
+    def close(self):
+        self.up.put(None)
+
+
+class Core:
+    """Attaches, and opens the streams when they are first used."""
+
+    def __init__(self, daemon, instance=None, network=None, **options):
+        import hashlib
+        self.channel = grpc.insecure_channel(
+            daemon.ready["api"], options=(("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)))
+        self.stub = core_pb2_grpc.CoreStub(self.channel)
+        request = core_pb2.AttachRequest(
+            core_instance=instance or os.urandom(16),
+            network_id=network or hashlib.sha256(PASSPHRASE.encode()).digest(), agent="python", **options)
+        self.attach = self.stub.Attach(request)
+        self.events = queue.Queue()
+        first = next(self.attach)  # raises what the daemon refused with
+        self.attached = first.attached
+        self.session = first.attached.session
+        threading.Thread(target=self._read, daemon=True).start()
+        self.streams = {}
+
+    def _read(self):
+        try:
+            for event in self.attach:
+                self.events.put(event)
+        except grpc.RpcError:
+            pass
+        self.events.put(None)
+
+    def metadata(self):
+        return (("overlay-session", str(self.session)),)
+
+    def stream(self, name):
+        if name not in self.streams:
+            self.streams[name] = Stream(getattr(self.stub, name), self.session)
+        return self.streams[name]
+
+    def wait_peers(self, count, timeout=20):
+        while True:
+            event = self.events.get(timeout=timeout)
+            assert event is not None
+            for kind in ("connected", "disconnected"):
+                if event.HasField(kind) and getattr(event, kind).peers_connected == count:
+                    return getattr(event, kind)
+
+    def close(self):
+        self.channel.close()
