@@ -22,11 +22,11 @@ bool Grew(const xdr::Nominate& before, const xdr::Nominate& now) {
          now.votes.size() + now.accepted.size() > before.votes.size() + before.accepted.size();
 }
 
-std::array<uint8_t, 32> Rank(const std::string& value) {
+}  // namespace
+
+std::array<uint8_t, 32> RankOf(const std::string& value) {
   return Sha256(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(value.data()), value.size()));
 }
-
-}  // namespace
 
 Nomination::Nomination(const NodeKey& self, const SetHash& quorum_set, LedgerSeq slot,
                        const Federation& federation, const ValueTest& is_valid)
@@ -95,7 +95,7 @@ bool Nomination::Adopt() {
     const auto& pledges = std::get<xdr::Nominate>(statement->second.pledges);
     for (const auto* values : {&pledges.votes, &pledges.accepted}) {
       for (const std::string& value : *values) {
-        if ((best == nullptr || Rank(value) > Rank(*best)) && is_valid_(value)) best = &value;
+        if ((best == nullptr || RankOf(value) > RankOf(*best)) && is_valid_(value)) best = &value;
       }
     }
     if (best != nullptr) vote(*best);

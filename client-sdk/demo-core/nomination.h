@@ -14,6 +14,8 @@
 #ifndef OVERLAY_CLIENT_SDK_DEMO_CORE_NOMINATION_H_
 #define OVERLAY_CLIENT_SDK_DEMO_CORE_NOMINATION_H_
 
+#include <array>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <set>
@@ -27,6 +29,9 @@ namespace overlay::demo {
 inline constexpr size_t kValuesMax = 256;
 
 using ValueTest = std::function<bool(const std::string&)>;
+
+// The order in which equally good values are preferred: of its SHA-256.
+std::array<uint8_t, 32> RankOf(const std::string& value);
 
 class Nomination {
  public:

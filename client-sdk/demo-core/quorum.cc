@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <utility>
+#include <vector>
 
 #include "client-sdk/xdr/xdr_writer.h"
 #include "flood/base/crypto.h"
@@ -154,15 +155,16 @@ bool Federation::Accepts(const Statements& statements, const StatementTest& vote
 }
 
 NodeKey Federation::Leader(LedgerSeq slot, uint32_t round) const {
-  std::pair<std::array<uint8_t, 32>, NodeKey> best;
-  for (const NodeKey& node : NodesOf(own_)) {
+  const std::set<NodeKey> nodes = NodesOf(own_);
+  std::vector<std::pair<std::array<uint8_t, 32>, NodeKey>> order;
+  for (const NodeKey& node : nodes) {
     xdr::XdrWriter in;
-    in.U64(slot.value);
-    in.U32(round);
+    in.U64(slot.value / nodes.size());
     in.Fixed(node.bytes);
-    best = std::max(best, std::pair(Sha256(in.span()), node));
+    order.emplace_back(Sha256(in.span()), node);
   }
-  return best.second;
+  std::sort(order.begin(), order.end());
+  return order[(slot.value + round - 1) % order.size()].second;
 }
 
 }  // namespace overlay::demo

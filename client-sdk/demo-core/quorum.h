@@ -66,8 +66,9 @@ class Federation {
                const StatementTest& accepted) const;
 
   const xdr::QuorumSet& own() const { return own_; }
-  // Who leads the nomination of `slot` in `round`: the node of the own quorum set whose hash with
-  // both is the greatest, so nodes with the same members agree.
+  // Who leads the nomination of `slot` in `round`, 1 first: the nodes of the own quorum set take
+  // turns, in an order that a hash draws anew for as many slots as there are nodes. So each leads
+  // once in that time, a silent one is followed by another, and nodes with the same members agree.
   NodeKey Leader(LedgerSeq slot, uint32_t round) const;
 
  private:

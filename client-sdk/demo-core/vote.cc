@@ -3,17 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "flood/base/crypto.h"
-
 namespace overlay::demo {
-namespace {
-
-std::array<uint8_t, 32> Rank(const std::string& value) {
-  return Sha256(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(value.data()), value.size()));
-}
-
-}  // namespace
-
 Vote::Vote(const Options& options, const Federation& federation, ValueTest is_valid)
     : options_(options),
       is_valid_(std::move(is_valid)),
@@ -70,7 +60,7 @@ void Vote::Follow(Time now) {
     round_ends_ = kTimeNever;
     ballots_.SetCandidate(*std::max_element(
         candidates.begin(), candidates.end(),
-        [](const std::string& a, const std::string& b) { return Rank(a) < Rank(b); }));
+        [](const std::string& a, const std::string& b) { return RankOf(a) < RankOf(b); }));
   }
   if (std::optional<xdr::ScpStatement> said = nomination_.TakeStatement()) {
     out_.push_back(*std::move(said));

@@ -3,8 +3,8 @@
 // Vote: one node's part in the agreement on one slot, from statements and time to statements and a
 // decision. Nomination finds candidates, their composite goes into ballots.
 //
-//   Vote vote({.self = key, .quorum_set = hash, .slot = slot, .timeout = 500ms}, federation, valid);
-//   vote.Start(now);
+//   Vote vote({.self = key, .quorum_set = hash, .slot = slot, .timeout = 500ms}, federation,
+//   valid); vote.Start(now);
 //   if (vote.WantsValue()) vote.Propose(now, value);
 //   vote.OnStatement(now, statement) ... vote.OnTime(now) at NextDeadline()
 //   for (auto& statement : vote.DrainStatements()) sign and send

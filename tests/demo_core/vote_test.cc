@@ -1,5 +1,5 @@
-// Votes of several nodes over a network in memory: delays, orders and losses are drawn from seeds, time is
-// virtual.
+// Votes of several nodes over a network in memory: delays, orders and losses are drawn from seeds,
+// time is virtual.
 #include "client-sdk/demo-core/vote.h"
 
 #include <gmock/gmock.h>
@@ -28,8 +28,8 @@ NodeKey KeyOf(size_t node) {
   return PublicKeyOf(seed);
 }
 
-// A majority that tolerates a third, as a flat set or with the node itself and the others in brackets: the
-// same slices for the node, another hash.
+// A majority that tolerates a third, as a flat set or with the node itself and the others in
+// brackets: the same slices for the node, another hash.
 xdr::QuorumSet SetOf(size_t nodes, size_t self) {
   xdr::QuorumSet set;
   const auto threshold = static_cast<uint32_t>(nodes * 2 / 3 + 1);
