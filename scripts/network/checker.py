@@ -1,0 +1,315 @@
+"""Decides from the cores' reports alone whether a network works, and if not which node is to blame and why.
+
+Reports are the JSON lines of client-sdk/demo-core/report.h. Nothing here knows what was broken on purpose:
+the one thing that is told is when a core was down (kill and restart are orders of the one who runs it).
+
+A ledger is judged when it is settled: all cores that are up have closed SETTLED_LEDGERS more and
+SETTLED_S have gone by. So a failure shows while the network runs, and all that is left at its end.
+"""
+
+SETTLED_LEDGERS = 3
+SETTLED_S = 2.0
+INCLUDED_WITHIN_LEDGERS = 6
+INCLUDED_WITHIN_S = 6.0
+STALLED_S = 12.0
+# Around a core's downtime its votes are not demanded: it is behind, and must not vote twice.
+REJOIN_S = 8.0
+
+NS = 1e9
+
+
+def names(nodes):
+    return ("node " if len(nodes) == 1 else "nodes ") + ",".join(str(n) for n in sorted(nodes))
+
+
+def percentile(values, share):
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Node:
+    def __init__(self):
+        self.attached_ns = None
+        self.peers = 0
+        self.most_peers = 0
+        self.closed = {}          # slot -> (hash, transactions, time)
+        self.newest = 0
+        self.sent = {}            # slot -> phase -> [(name, time)], newest last
+        self.seen = {}            # name -> time
+        self.seen_of = {}         # slot -> set of nodes
+        self.proposed = {}        # set -> slot
+        self.missing = {}         # (slot, set) -> (node that named it, time)
+        self.fetched = set()
+        self.fetch_us = []
+        self.submitted = {}       # name -> time
+        self.refused = {}         # name -> why
+        self.down = []            # [from, until or None]
+
+    def is_down(self):
+        return bool(self.down) and self.down[-1][1] is None
+
+    def is_excused(self, time_ns):
+        return any(begin - NS <= time_ns <= (end or time_ns) + REJOIN_S * NS for begin, end in self.down)
+
+
+class Checker:
+    def __init__(self, validators, began_ns):
+        self.index = {validator: i for i, validator in enumerate(validators)}
+        self.nodes = [Node() for _ in validators]
+        self.began_ns = began_ns
+        self.problems = []
+        self.send_times = {}      # name -> (node, time)
+        self.scp_sent = 0
+        self.lost = set()
+        self.included = set()     # in a ledger of some node; that all have the same is another check
+        self.judged_slot = 0
+        self.stalled = False
+        self.final = False        # the run is over: sessions and peers may end
+
+    # ---- what is reported
+
+    def on_event(self, i, event):
+        handler = getattr(self, "on_" + event["e"], None)
+        if handler is not None:
+            handler(i, self.nodes[i], event)
+
+    def on_attached(self, i, node, event):
+        node.attached_ns = event["t"]
+
+    def on_detached(self, i, node, event):
+        if not self.final:
+            self.blame(f"node {i}: its daemon ended the session: {event['why']}")
+
+    def on_peers(self, i, node, event):
+        if event["n"] < node.peers and event["n"] < node.most_peers and not self.final:
+            self.blame(f"node {i}: its daemon lost a peer: {event['why'] or 'no reason given'}")
+        node.peers = event["n"]
+        node.most_peers = max(node.most_peers, node.peers)
+
+    def on_error(self, i, node, event):
+        self.blame(f"node {i}: {event['what']}")
+
+    def on_sent(self, i, node, event):
+        self.scp_sent += 1
+        self.send_times[event["h"]] = (i, event["t"])
+        node.sent.setdefault(event["s"], {}).setdefault(event["p"], []).append((event["h"], event["t"]))
+
+    def on_seen(self, i, node, event):
+        sender = self.index.get(event["v"])
+        if sender is None:
+            self.blame(f"node {i}: heard an unknown validator, {event['v']}")
+            return
+        node.seen_of.setdefault(event["s"], set()).add(sender)
+        if event["h"] not in node.seen:
+            node.seen[event["h"]] = (event["t"], event["r"])
+
+    def on_proposed(self, i, node, event):
+        node.proposed[event["set"]] = event["s"]
+
+    def on_fetched(self, i, node, event):
+        node.fetched.add(event["set"])
+        if event["kind"] == "tx":
+            node.fetch_us.append(event["us"])
+
+    def on_missing(self, i, node, event):
+        node.missing.setdefault((event["s"], event["set"]), event["t"])
+
+    def on_refused_set(self, i, node, event):
+        self.blame(f"{self.maker_of(event['set'])}: its transaction set {event['set']} of ledger {event['s']} "
+                   f"was refused by node {i}: {event['why']}")
+
+    def on_closed(self, i, node, event):
+        if event["s"] in node.closed and node.closed[event["s"]][0] != event["hash"]:
+            self.blame(f"node {i}: closed ledger {event['s']} twice, with different hashes")
+        node.closed[event["s"]] = (event["hash"], len(event["txs"]), event["t"])
+        node.newest = max(node.newest, event["s"])
+        self.included.update(event["txs"])
+
+    def on_jumped(self, i, node, event):
+        self.blame(f"node {i}: missed ledgers up to {event['s']}")
+
+    def on_submitted(self, i, node, event):
+        for name in event["h"]:
+            node.submitted[name] = event["t"]
+
+    def on_refused(self, i, node, event):
+        node.refused[event["h"]] = event["why"]
+
+    def core_down(self, i, now_ns):
+        self.nodes[i].down.append([now_ns, None])
+
+    def core_up(self, i, now_ns):
+        self.nodes[i].down[-1][1] = now_ns
+
+    # ---- what follows from it
+
+    def blame(self, what):
+        if what not in self.problems:
+            self.problems.append(what)
+
+    def maker_of(self, set_name):
+        makers = [i for i, node in enumerate(self.nodes) if set_name in node.proposed]
+        return names(makers) if makers else "a node"
+
+    def newest_of_all(self):
+        return min(node.newest for node in self.nodes)
+
+    def check(self, now_ns):
+        """What can be said while the network runs."""
+        up = [node for node in self.nodes if not node.is_down()]
+        reached = min(node.newest for node in up)
+        while self.judged_slot + 1 <= reached - SETTLED_LEDGERS:
+            slot = self.judged_slot + 1
+            closed_ns = [node.closed[slot][2] for node in self.nodes if slot in node.closed]
+            if not closed_ns or max(closed_ns) > now_ns - SETTLED_S * NS:
+                break
+            self.check_slot(slot, final=False)
+            self.judged_slot = slot
+        self.check_sets(now_ns)
+        self.check_stall(now_ns)
+        self.check_inclusion(now_ns)
+
+    def check_end(self, last_slot):
+        """What must hold when nothing is under way any more. Leaves `problems` of this check out of the
+        running ones, so that it can be asked again until late events are in."""
+        kept, self.problems = self.problems, []
+        for i, node in enumerate(self.nodes):
+            if node.newest != last_slot:
+                self.blame(f"node {i}: closed ledger {node.newest} last, the others {last_slot}")
+        for slot in range(1, last_slot + 1):
+            self.check_slot(slot, final=True)
+        for i, node in enumerate(self.nodes):
+            self.blame_not_included(i, [name for name in node.submitted if name not in self.included])
+        found, self.problems = self.problems, kept
+        return found
+
+    def check_slot(self, slot, final):
+        self.check_hash(slot, final)
+        # By phase: the newest envelope of each, which nothing superseded.
+        silent_to = {}
+        lost_at = {}
+        for i, node in enumerate(self.nodes):
+            closed = [n.closed[slot][2] for n in self.nodes if slot in n.closed]
+            excused = any(node.is_excused(time) for time in closed)
+            if slot not in node.sent and not excused:
+                self.blame(f"node {i}: sent no vote in ledger {slot}")
+            for j, other in enumerate(self.nodes):
+                late = other.is_down() or (not final and any(other.is_excused(time) for time in closed))
+                if j == i or late:
+                    continue
+                if slot in node.sent and i not in other.seen_of.get(slot, ()):
+                    silent_to.setdefault(i, set()).add(j)
+                for envelopes in node.sent.get(slot, {}).values():
+                    if envelopes[-1][0] not in other.seen:
+                        lost_at.setdefault((i, envelopes[-1][0]), set()).add(j)
+        everybody = set(range(len(self.nodes)))
+        deaf = {j for j in everybody
+                if len(everybody) > 2 and all(j in silent_to.get(i, ()) for i in everybody - {j})}
+        for j in sorted(deaf):
+            self.blame(f"node {j}: saw no vote of the others in ledger {slot}")
+        for i, missed in silent_to.items():
+            if missed - deaf:
+                self.blame(f"node {i}: its envelopes of ledger {slot} were not seen by {names(missed - deaf)}")
+        for (i, name), missed in lost_at.items():
+            self.lost.update((name, j) for j in missed)
+            if missed - silent_to.get(i, set()):
+                self.blame(f"node {i}: its envelope {name} of ledger {slot} was lost on the way to {names(missed)}")
+
+    def check_hash(self, slot, final):
+        by_hash = {}
+        for i, node in enumerate(self.nodes):
+            if slot in node.closed:
+                by_hash.setdefault(node.closed[slot][0], set()).add(i)
+            elif final or not node.is_down() and not node.down:
+                self.blame(f"node {i}: did not close ledger {slot}")
+        if len(by_hash) > 1:
+            most = max(by_hash.values(), key=len)
+            for name, closers in by_hash.items():
+                if closers is not most:
+                    self.blame(f"{names(closers)}: closed ledger {slot} with hash {name}, {names(most)} with another")
+
+    def check_sets(self, now_ns):
+        missed = {}
+        for j, node in enumerate(self.nodes):
+            for (slot, name), _ in node.missing.items():
+                if name not in node.fetched:
+                    missed.setdefault((slot, name), set()).add(j)
+        for (slot, name), nodes in missed.items():
+            self.blame(f"{self.maker_of(name)}: its transaction set {name} of ledger {slot} did not reach {names(nodes)}")
+
+    def check_stall(self, now_ns):
+        for i, node in enumerate(self.nodes):
+            if node.is_down() or node.is_excused(now_ns):
+                continue
+            last = max([self.began_ns, node.attached_ns or 0] + [node.closed[node.newest][2] if node.newest else 0])
+            if now_ns - last > STALLED_S * NS:
+                self.blame(f"node {i}: closed no ledger after {node.newest} for {STALLED_S:.0f} s, with {node.peers} peers")
+                self.stalled = True
+
+    def check_inclusion(self, now_ns):
+        for i, node in enumerate(self.nodes):
+            if node.is_down() or node.is_excused(now_ns):
+                continue
+            late = []
+            for name, time in node.submitted.items():
+                if name in self.included or now_ns - time < INCLUDED_WITHIN_S * NS:
+                    continue
+                since = sum(1 for closed in node.closed.values() if closed[2] > time)
+                if since >= INCLUDED_WITHIN_LEDGERS:
+                    late.append(name)
+            self.blame_not_included(i, late)
+
+    def blame_not_included(self, i, late):
+        # What a killed core submitted may have died with it.
+        node = self.nodes[i]
+        late = [name for name in late if not node.is_excused(node.submitted[name])]
+        already = any(problem.startswith(f"node {i}: ") and "not included" in problem for problem in self.problems)
+        if late and not already:
+            why = {node.refused[name] for name in late if name in node.refused}
+            told = f" (its daemon refused: {', '.join(sorted(why))})" if why else ""
+            first = (min(node.submitted[name] for name in late) - self.began_ns) / NS
+            self.blame(f"node {i}: {len(late)} of its transactions were not included, the first submitted "
+                       f"after {first:.1f} s{told}")
+
+    # ---- figures
+
+    def hops_by_node(self):
+        """From the send of a vote to its arrival at each other core, in us. What a core got on attaching was
+        kept for it, and is no hop."""
+        by_node = []
+        for node in self.nodes:
+            hops = []
+            by_node.append(hops)
+            for name, (time, redelivered) in node.seen.items():
+                if name not in self.send_times or redelivered:
+                    continue
+                sent = self.send_times[name][1]
+                if node.attached_ns is not None and sent > node.attached_ns:
+                    hops.append(max(0.0, (time - sent) / 1000))
+        return by_node
+
+    def summary(self, rss_mb_max):
+        hops = [hop for hops in self.hops_by_node() for hop in hops]
+        fetches = [us for node in self.nodes for us in node.fetch_us]
+        chains = [{slot: closed[0] for slot, closed in node.closed.items()} for node in self.nodes]
+
+        def figures(values):
+            p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
+            return {"p50": p50 and round(p50, 1), "p99": p99 and round(p99, 1)}
+
+        return {
+            "ok": not self.problems,
+            "nodes": len(self.nodes),
+            "ledgers_closed": min(len(chain) for chain in chains),
+            "chains_equal": all(chain == chains[0] for chain in chains) and bool(chains[0]),
+            "submitted": sum(len(node.submitted) for node in self.nodes),
+            "included": sum(len(self.included & node.submitted.keys()) for node in self.nodes),
+            "scp_sent": self.scp_sent,
+            "scp_lost": len(self.lost),
+            "scp_hop_us": figures(hops),
+            "tx_set_fetch_us": figures(fetches),
+            "rss_mb_max": round(rss_mb_max, 1),
+            "why": self.problems,
+        }

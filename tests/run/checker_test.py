@@ -1,0 +1,168 @@
+#!/usr/bin/python3
+"""The checker of scripts/run against invented reports: what is well stays unblamed, each fault is named."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                                "scripts"))
+from network.checker import Checker, names, percentile  # noqa: E402
+
+S = 10 ** 9
+
+
+class World:
+    """Four nodes that close a ledger each second, flawlessly but for what a test leaves out."""
+
+    def __init__(self, lose=lambda sender, receiver, slot, phase: False, silent=lambda node, slot: False,
+                 chain=lambda node, slot: f"{slot:016x}", include=lambda node, slot: True, peers=3):
+        self.checker = Checker([f"G{i}" for i in range(4)], 0)
+        self.lose, self.silent, self.chain, self.include = lose, silent, chain, include
+        for i in range(4):
+            self.say(i, e="attached", node=f"N{i}", t=0)
+            self.say(i, e="peers", n=peers, why="")
+
+    def say(self, i, /, **event):
+        self.checker.on_event(i, event)
+
+    def ledger(self, slot, nodes=range(4)):
+        at = slot * S
+        for i in nodes:
+            self.say(i, e="submitted", h=[f"tx{i}-{slot}"], t=at - S)
+            if self.silent(i, slot):
+                continue
+            for phase, count in (("nomination", 1), ("ballot", 3)):
+                for k in range(count):
+                    name = f"{phase[0]}{i}-{slot}-{k}"
+                    self.say(i, e="sent", s=slot, p=phase, h=name, t=at)
+                    for j in nodes:
+                        if j != i and not self.lose(i, j, slot, (phase, k)):
+                            self.say(j, e="seen", s=slot, v=f"G{i}", h=name, t=at + 1000 * (1 + j), r=False)
+        for i in nodes:
+            txs = [f"tx{j}-{slot}" for j in nodes if self.include(j, slot)]
+            self.say(i, e="closed", s=slot, hash=self.chain(i, slot), set="aa", txs=txs, t=at)
+
+    def run(self, slots):
+        for slot in range(1, slots + 1):
+            self.ledger(slot)
+            self.checker.check(slot * S + S // 2)
+        return self
+
+    def problems(self, last):
+        return self.checker.problems + self.checker.check_end(last)
+
+
+class CheckerTest(unittest.TestCase):
+    def test_nothing_is_wrong(self):
+        world = World().run(12)
+        self.assertEqual(world.problems(12), [])
+        self.assertEqual(world.checker.judged_slot, 9)
+        summary = world.checker.summary(rss_mb_max=20)
+        self.assertTrue(summary["ok"] and summary["chains_equal"])
+        self.assertEqual((summary["ledgers_closed"], summary["submitted"], summary["included"]), (12, 48, 48))
+        self.assertEqual((summary["scp_sent"], summary["scp_lost"]), (4 * 4 * 12, 0))
+        self.assertEqual(summary["scp_hop_us"], {"p50": 3.0, "p99": 4.0})
+
+    def test_votes_that_reach_nobody(self):
+        world = World(lose=lambda i, j, slot, phase: i == 2 and slot >= 3).run(8)
+        self.assertIn("node 2: its envelopes of ledger 3 were not seen by nodes 0,1,3", world.checker.problems)
+        self.assertTrue(all(problem.startswith("node 2:") for problem in world.checker.problems))
+        self.assertGreater(world.checker.summary(0)["scp_lost"], 0)
+
+    def test_one_that_hears_nobody(self):
+        world = World(lose=lambda i, j, slot, phase: j == 1).run(5)
+        self.assertEqual(world.checker.problems, ["node 1: saw no vote of the others in ledger 1",
+                                                  "node 1: saw no vote of the others in ledger 2"])
+
+    def test_only_the_newest_of_a_phase_must_arrive(self):
+        first = World(lose=lambda i, j, slot, phase: phase == ("ballot", 0)).run(6)
+        self.assertEqual(first.problems(6), [])
+        last = World(lose=lambda i, j, slot, phase: (i, j, slot, phase) == (0, 3, 2, ("ballot", 2))).run(6)
+        self.assertEqual(last.checker.problems, ["node 0: its envelope b0-2-2 of ledger 2 was lost on the way to node 3"])
+        self.assertEqual(last.checker.summary(0)["scp_lost"], 1)
+
+    def test_no_vote(self):
+        world = World(silent=lambda i, slot: i == 1 and slot == 4).run(8)
+        self.assertEqual(world.checker.problems, ["node 1: sent no vote in ledger 4"])
+
+    def test_another_chain(self):
+        world = World(chain=lambda i, slot: "ff" if (i, slot) == (3, 2) else f"{slot}").run(6)
+        self.assertEqual(world.checker.problems, ["node 3: closed ledger 2 with hash ff, nodes 0,1,2 with another"])
+        self.assertFalse(world.checker.summary(0)["chains_equal"])
+
+    def test_not_included(self):
+        world = World(include=lambda i, slot: (i, slot) != (2, 3)).run(7)
+        self.assertEqual(world.checker.problems, [])
+        self.assertEqual(len(world.checker.check_end(7)), 1)
+        world.ledger(8)
+        world.ledger(9)
+        world.checker.check(9 * S)
+        self.assertEqual(world.checker.problems,
+                         ["node 2: 1 of its transactions were not included, the first submitted after 2.0 s"])
+
+    def test_the_refusal_is_told(self):
+        world = World(include=lambda i, slot: (i, slot) != (2, 3))
+        world.say(2, e="refused", h="tx2-3", why="full")
+        self.assertIn("its daemon refused: full", world.run(9).checker.problems[0])
+
+    def test_a_set_that_does_not_arrive(self):
+        world = World()
+        world.say(2, e="proposed", s=5, set="5e7", n=3)
+        world.say(0, e="missing", s=5, set="5e7", v="G2", t=5 * S)
+        world.say(1, e="missing", s=5, set="5e7", v="G2", t=5 * S)
+        world.say(1, e="fetched", s=5, set="5e7", us=4_000_000, kind="tx")
+        self.assertEqual(world.run(4).checker.problems,
+                         ["node 2: its transaction set 5e7 of ledger 5 did not reach node 0"])
+
+    def test_stall(self):
+        world = World().run(5)
+        world.checker.check(16 * S)
+        self.assertEqual(world.checker.problems, [])
+        world.checker.check(18 * S)
+        self.assertEqual(len(world.checker.problems), 4)
+        self.assertIn("node 0: closed no ledger after 5", world.checker.problems[0])
+
+    def test_a_lost_peer(self):
+        world = World()
+        world.say(1, e="peers", n=2, why="idle time-out")
+        self.assertEqual(world.checker.problems, ["node 1: its daemon lost a peer: idle time-out"])
+
+    def test_errors_and_gaps(self):
+        world = World()
+        world.say(0, e="error", what="INVALID_ARGUMENT: offer.hash")
+        world.say(1, e="jumped", s=7)
+        world.say(3, e="detached", why="UNAVAILABLE")
+        self.assertEqual(world.checker.problems, ["node 0: INVALID_ARGUMENT: offer.hash",
+                                                  "node 1: missed ledgers up to 7",
+                                                  "node 3: its daemon ended the session: UNAVAILABLE"])
+
+    def test_one_that_ends_behind(self):
+        world = World().run(6)
+        world.ledger(7, nodes=range(3))
+        self.assertIn("node 3: closed ledger 6 last, the others 7", world.checker.check_end(7))
+
+    def test_a_core_that_was_down_is_excused_and_must_catch_up(self):
+        world = World().run(4)
+        world.checker.core_down(1, 4 * S + S // 2)
+        for slot in range(5, 10):
+            world.ledger(slot, nodes=[0, 2, 3])
+            world.checker.check(slot * S)
+        self.assertEqual(world.checker.problems, [])
+        world.checker.core_up(1, 9 * S + S // 2)
+        self.assertTrue(world.checker.check_end(9))
+        for slot in range(5, 10):
+            for i in (0, 2, 3):
+                for name in (f"n{i}-{slot}-0", f"b{i}-{slot}-2"):
+                    world.say(1, e="seen", s=slot, v=f"G{i}", h=name, t=10 * S, r=False)
+            world.say(1, e="closed", s=slot, hash=f"{slot:016x}", set="aa", txs=[], t=10 * S)
+        self.assertEqual(world.problems(9), [])
+
+    def test_names_and_percentiles(self):
+        self.assertEqual(names([3]), "node 3")
+        self.assertEqual(names({2, 0}), "nodes 0,2")
+        self.assertIsNone(percentile([], 0.5))
+        self.assertEqual(percentile(list(range(100)), 0.99), 99)
+
+
+if __name__ == "__main__":
+    unittest.main()
