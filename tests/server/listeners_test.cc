@@ -1,0 +1,93 @@
+#include "server/listeners.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+
+namespace overlay::server {
+namespace {
+
+using absl::StatusCode;
+using testing::AllOf;
+using testing::HasSubstr;
+
+class Listeners : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "/overlay-listen-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    config_.api_listen = "unix:" + folder_ + "/core";
+    mask_ = umask(0022);
+    umask(mask_);
+  }
+  void TearDown() override {
+    umask(mask_);
+    for (const char* name : {"/core.lock", "/token", "/core"}) unlink((folder_ + name).c_str());
+    rmdir(folder_.c_str());
+  }
+  std::string folder_;
+  Config config_;
+  mode_t mask_ = 0;
+};
+
+// The second daemon is refused and told who holds the socket; after the first has gone it gets it.
+TEST_F(Listeners, ASocketIsHeldByOne) {
+  {
+    const auto first = PrepareListeners(config_);
+    ASSERT_OK(first);
+    EXPECT_THAT(PrepareListeners(config_),
+                StatusIs(StatusCode::kFailedPrecondition,
+                         AllOf(HasSubstr(folder_ + "/core"),
+                               HasSubstr("process " + std::to_string(getpid())))));
+  }
+  EXPECT_OK(PrepareListeners(config_));
+}
+
+TEST_F(Listeners, AFolderThatIsNotThereIsNamed) {
+  config_.api_listen = "unix:" + folder_ + "/none/core";
+  EXPECT_THAT(PrepareListeners(config_),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("No such file")));
+}
+
+TEST_F(Listeners, TokensAreReadAndJudged) {
+  config_.api_listen = "127.0.0.1:0";
+  config_.api_token_file = folder_ + "/token";
+  EXPECT_THAT(PrepareListeners(config_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("api.token_file")));
+  std::ofstream(config_.api_token_file) << "123456789012345\n";
+  EXPECT_THAT(PrepareListeners(config_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("16 to 1024")));
+  std::ofstream(config_.api_token_file) << "1234567890123456\n";
+  const auto prepared = PrepareListeners(config_);
+  ASSERT_OK(prepared);
+  EXPECT_EQ(prepared->listeners[0].token, "1234567890123456");
+}
+
+TEST_F(Listeners, ModeIsSetAndAnUnknownGroupNamed) {
+  config_.api_socket_mode = 0620;
+  const auto prepared = PrepareListeners(config_);
+  ASSERT_OK(prepared);
+  std::ofstream(folder_ + "/core") << "";
+  ASSERT_OK(FinishListeners(config_, *prepared));
+  struct stat info {};
+  ASSERT_EQ(stat((folder_ + "/core").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0620u);
+  config_.api_socket_group = "no-such-group-anywhere";
+  EXPECT_THAT(PrepareListeners(config_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("api.socket_group")));
+}
+
+TEST_F(Listeners, BoundAddressHasThePort) {
+  EXPECT_EQ(BoundAddress("127.0.0.1:0", 4711), "127.0.0.1:4711");
+  EXPECT_EQ(BoundAddress("[::1]:0", 4711), "[::1]:4711");
+  EXPECT_EQ(BoundAddress("unix:/a", 0), "unix:/a");
+  EXPECT_EQ(BoundAddress("", 0), "");
+}
+
+}  // namespace
+}  // namespace overlay::server

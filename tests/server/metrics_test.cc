@@ -1,0 +1,121 @@
+#include "server/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/operator_report.h"
+
+namespace overlay::server {
+namespace {
+
+using testing::HasSubstr;
+
+class Metrics : public testing::Test {
+ protected:
+  Metrics() {
+    sources_.now = Time(std::chrono::seconds(100));
+    sources_.started = Time(std::chrono::seconds(40));
+    sources_.node = &node_;
+    sources_.transport = &transport_;
+    sources_.socket = &socket_;
+    sources_.sessions = &sessions_;
+    sources_.daemon = &daemon_;
+    sources_.version = "9.9";
+  }
+  std::string Text() { return prometheus::TextSerializer().Serialize(CollectMetrics(sources_)); }
+
+  flood::NodeStats node_;
+  transport::TransportStats transport_;
+  transport::UdpSocketCounters socket_;
+  SessionCounters sessions_;
+  DaemonStats daemon_;
+  MetricSources sources_;
+};
+
+TEST_F(Metrics, FiguresAreTheirSources) {
+  node_.scp.received_new = 7;
+  node_.scp.last_received = Time(std::chrono::seconds(98));
+  transport_.sent[0].bytes = 11;
+  transport_.closes[CloseReason::kStalled] = 3;
+  sessions_.ended_by_reason[v1::Detached::REASON_TAKEN_OVER] = 2;
+  daemon_.turn.Add(std::chrono::microseconds(100));
+  daemon_.turn.Add(std::chrono::seconds(100));
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("overlay_scp_received_total{outcome=\"new\"} 7"));
+  EXPECT_THAT(text, HasSubstr("overlay_scp_last_received_age_seconds 2"));
+  EXPECT_THAT(text, HasSubstr("overlay_tx_last_received_age_seconds -1"));
+  EXPECT_THAT(text,
+              HasSubstr("overlay_wire_class_bytes_total{class=\"scp\",direction=\"out\"} 11"));
+  EXPECT_THAT(text, HasSubstr("overlay_peers_closes_total{reason=\"stalled\"} 3"));
+  EXPECT_THAT(text, HasSubstr("overlay_core_sessions_ended_total{reason=\"taken_over\"} 2"));
+  EXPECT_THAT(text, HasSubstr("overlay_process_info{version=\"9.9\"} 1"));
+  EXPECT_THAT(text, HasSubstr("overlay_process_uptime_seconds 60"));
+  EXPECT_THAT(text, HasSubstr("overlay_loop_turn_seconds_count 2"));
+  EXPECT_THAT(text, HasSubstr("overlay_loop_turn_seconds_bucket{le=\"+Inf\"} 2"));
+  EXPECT_THAT(text, HasSubstr("overlay_loop_turn_seconds_bucket{le=\"0.000128\"} 1"));
+}
+
+TEST_F(Metrics, NamesFollowTheRule) {
+  std::set<std::string> names;
+  for (const MetricDefinition& definition : MetricDefinitions()) {
+    EXPECT_TRUE(names.insert(definition.name).second) << definition.name;
+    EXPECT_EQ(definition.name.rfind("overlay_", 0), 0u) << definition.name;
+    const bool total = definition.name.size() > 6 &&
+                       definition.name.substr(definition.name.size() - 6) == "_total";
+    EXPECT_EQ(total, definition.type == prometheus::MetricType::Counter) << definition.name;
+    EXPECT_FALSE(definition.help.empty());
+  }
+}
+
+TEST_F(Metrics, OperatorMetricsAreTheSameSamples) {
+  const auto families = CollectMetrics(sources_);
+  const v1::MetricsResponse response = ToResponse(families);
+  // Every line of the text that is not a comment is one sample.
+  std::istringstream lines(Text());
+  int count = 0;
+  for (std::string line; std::getline(lines, line);)
+    count += line.empty() || line[0] == '#' ? 0 : 1;
+  EXPECT_EQ(response.samples_size(), count);
+  EXPECT_GT(count, 150);
+}
+
+// OVERLAY_WRITE_DOCS=1 in the environment writes the page anew.
+TEST_F(Metrics, ThePageIsTheTable) {
+  if (std::getenv("OVERLAY_WRITE_DOCS") != nullptr) {
+    std::ofstream("docs/metrics.md") << MetricsPage();
+    return;
+  }
+  std::ifstream stream("docs/metrics.md");
+  std::stringstream page;
+  page << stream.rdbuf();
+  EXPECT_EQ(page.str(), MetricsPage());
+}
+
+// A scrape waits for the loop's answer, and gives up when the loop stops.
+TEST_F(Metrics, ExchangeCrossesThreads) {
+  std::atomic<int> wakes{0};
+  MetricsExchange exchange([&] { wakes.fetch_add(1); });
+  EXPECT_FALSE(exchange.IsWanted());
+  std::thread scraper([&] {
+    const auto families = exchange.Ask(std::chrono::seconds(60));
+    ASSERT_TRUE(families);
+    EXPECT_EQ(families->size(), MetricDefinitions().size());
+  });
+  while (!exchange.IsWanted()) std::this_thread::yield();
+  exchange.Answer(CollectMetrics(sources_));
+  scraper.join();
+  EXPECT_EQ(wakes.load(), 1);
+  EXPECT_EQ(MetricsHttpPage(exchange, std::chrono::milliseconds(1)).status, 503);
+  exchange.Stop();
+  EXPECT_FALSE(exchange.Ask(std::chrono::seconds(60)));
+}
+
+}  // namespace
+}  // namespace overlay::server

@@ -1,0 +1,799 @@
+// The core's API against a real server in this process, over a unix socket, with the node replaced
+// by a fake: sessions, what each call hands to the node, and the code of every refusal.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "flood/base/crypto.h"
+#include "gmock/gmock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "gtest/gtest.h"
+#include "overlay/v1/core.grpc.pb.h"
+#include "overlay/v1/operator.grpc.pb.h"
+#include "server/core_sessions.h"
+#include "server/health_service.h"
+#include "server/operator_service.h"
+
+namespace overlay::server {
+namespace {
+
+using grpc::StatusCode;
+using testing::HasSubstr;
+
+// Remembers what it was told, and answers as a test wants.
+class FakeNode : public CoreInputSink {
+ public:
+  void OnCoreInput(Time now, flood::CoreInput input) override {
+    if (std::holds_alternative<flood::CoreRoom>(input)) {
+      room += std::get<flood::CoreRoom>(input).messages;
+      return;
+    }
+    inputs.push_back(input);
+    if (answer) answer(now, inputs.back());
+  }
+  const flood::NodeStats& node_stats() const override { return stats; }
+
+  std::function<void(Time, const flood::CoreInput&)> answer;
+  std::vector<flood::CoreInput> inputs;
+  uint64_t room = 0;
+  flood::NodeStats stats;
+};
+
+class NoOperator : public OperatorSource {
+ public:
+  v1::StatusResponse Status(Time) override { return {}; }
+  v1::MetricsResponse Metrics(Time) override { return {}; }
+  std::vector<v1::PeerDetail> ListPeers(Time) override { return {}; }
+  grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
+  grpc::Status Disconnect(Time, const NodeKey&) override { return grpc::Status::OK; }
+};
+
+class Sessions : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "/overlay-sessions-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    CoreSessionsOptions options;
+    options.network = NetworkIdOf("test");
+    options.daemon_instance = std::string(16, 'd');
+    options.daemon_version = "overlayd test";
+    sessions_ = std::make_unique<CoreSessions>(options, &node_, Random(1));
+    std::vector<RpcMethod> methods = sessions_->Methods();
+    for (RpcMethod& method : OperatorMethods(&operator_)) methods.push_back(std::move(method));
+    for (RpcMethod& method : health_.Methods()) methods.push_back(std::move(method));
+    RpcServerOptions server;
+    server.listeners = {
+        {ListenerRole::kCore, "unix:" + folder_ + "/core", true, ""},
+        {ListenerRole::kOperator, "127.0.0.1:0", false, "a-token-of-the-operators"}};
+    server_ = std::make_unique<RpcServer>(server, std::move(methods), &mailbox_);
+    const absl::Status started = server_->Start();
+    ASSERT_TRUE(started.ok()) << started.ToString();
+    loop_ = std::thread([this] { Loop(); });
+    grpc::ChannelArguments args;
+    args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    channel_ = grpc::CreateCustomChannel("unix:" + folder_ + "/core",
+                                         grpc::InsecureChannelCredentials(), args);
+    stub_ = v1::Core::NewStub(channel_);
+  }
+
+  void TearDown() override {
+    OnLoop([this](Time) { server_->BeginShutdown(); });
+    for (bool drained = false; !drained;) {
+      OnLoop([&](Time) { drained = server_->is_drained(); });
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopped_ = true;
+    }
+    woken_.notify_all();
+    loop_.join();
+    server_.reset();
+    unlink((folder_ + "/core").c_str());
+    rmdir(folder_.c_str());
+  }
+
+  void Loop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopped_) {
+      woken_.wait(lock, [this] { return wake_ || stopped_ || !tasks_.empty(); });
+      wake_ = false;
+      std::deque<std::function<void(Time)>> tasks = std::exchange(tasks_, {});
+      lock.unlock();
+      const Time now = Now();
+      mailbox_.Drain(now, SIZE_MAX);
+      for (auto& task : tasks) task(now);
+      sessions_->OnTurn(now);
+      lock.lock();
+    }
+  }
+  // Virtual, so that a test can let 15 s pass.
+  Time Now() { return Time(std::chrono::seconds(1000)) + skew_; }
+
+  void OnLoop(std::function<void(Time)> task) {
+    std::promise<void> done;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      tasks_.push_back([&](Time now) {
+        task(now);
+        done.set_value();
+      });
+    }
+    woken_.notify_all();
+    done.get_future().wait();
+  }
+  void Tell(flood::CoreOutput output) {
+    OnLoop([&](Time now) { sessions_->OnCoreOutput(now, output); });
+  }
+  template <class Input>
+  std::vector<Input> Told() {
+    std::vector<Input> found;
+    OnLoop([&](Time) {
+      for (const flood::CoreInput& input : node_.inputs) {
+        if (const auto* match = std::get_if<Input>(&input)) found.push_back(*match);
+      }
+    });
+    return found;
+  }
+
+  static v1::AttachRequest Request(const std::string& instance = "instance-1") {
+    v1::AttachRequest request;
+    request.set_core_instance(instance);
+    request.set_network_id(std::string(NetworkIdOf("test").view()));
+    request.set_agent("test core");
+    return request;
+  }
+
+  struct Attachment {
+    std::unique_ptr<grpc::ClientContext> context = std::make_unique<grpc::ClientContext>();
+    std::unique_ptr<grpc::ClientReader<v1::AttachEvent>> reader;
+    uint64_t session = 0;
+    v1::Attached attached;
+  };
+  Attachment Attach(const v1::AttachRequest& request = Request()) {
+    Attachment a;
+    a.reader = stub_->Attach(a.context.get(), request);
+    v1::AttachEvent event;
+    if (a.reader->Read(&event) && event.has_attached()) {
+      a.attached = event.attached();
+      a.session = event.attached().session();
+    }
+    return a;
+  }
+  grpc::Status AttachFails(const v1::AttachRequest& request) {
+    grpc::ClientContext context;
+    auto reader = stub_->Attach(&context, request);
+    v1::AttachEvent event;
+    EXPECT_FALSE(reader->Read(&event)) << event.ShortDebugString();
+    return reader->Finish();
+  }
+  static std::unique_ptr<grpc::ClientContext> With(uint64_t session) {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->AddMetadata("overlay-session", std::to_string(session));
+    return context;
+  }
+
+  FakeNode node_;
+  NoOperator operator_;
+  HealthService health_;
+  std::string folder_;
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  bool wake_ = false;
+  bool stopped_ = false;
+  std::deque<std::function<void(Time)>> tasks_;
+  Duration skew_{};
+  CompletionMailbox mailbox_{[this] {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      wake_ = true;
+    }
+    woken_.notify_all();
+  }};
+  std::unique_ptr<CoreSessions> sessions_;
+  std::unique_ptr<RpcServer> server_;
+  std::thread loop_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Core::Stub> stub_;
+};
+
+// Attach tells the node, and the core what it needs.
+TEST_F(Sessions, AttachBeginsASession) {
+  v1::AttachRequest request = Request();
+  request.set_judges_transactions(true);
+  request.set_newest_closed_slot(77);
+  Attachment a = Attach(request);
+  ASSERT_NE(a.session, 0u);
+  EXPECT_EQ(a.attached.daemon_instance(), std::string(16, 'd'));
+  EXPECT_EQ(a.attached.limits().chunk_bytes_max(), kCoreChunkBytesMax);
+  EXPECT_EQ(a.attached.limits().submissions_unanswered_max(), 10'000u);
+  const auto told = Told<flood::CoreAttached>();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_TRUE(told[0].judges_transactions);
+  EXPECT_TRUE(told[0].deliver_transactions);
+  EXPECT_EQ(told[0].newest_closed, LedgerSeq{77});
+  a.context->TryCancel();
+  EXPECT_EQ(a.reader->Finish().error_code(), StatusCode::CANCELLED);
+  while (Told<flood::CoreDetached>().empty()) std::this_thread::yield();
+}
+
+TEST_F(Sessions, WrongAttachRequestsAreRefusedByName) {
+  v1::AttachRequest request = Request("short");
+  EXPECT_EQ(AttachFails(request).error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(AttachFails(request).error_message(), HasSubstr("core_instance: 5 bytes"));
+  request = Request();
+  request.set_network_id("abc");
+  EXPECT_EQ(AttachFails(request).error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(AttachFails(request).error_message(), HasSubstr("network_id"));
+  request.set_network_id(std::string(NetworkIdOf("other").view()));
+  const grpc::Status wrong = AttachFails(request);
+  EXPECT_EQ(wrong.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(wrong.error_message(), HasSubstr(NetworkIdOf("other").Hex()));
+  EXPECT_THAT(wrong.error_message(), HasSubstr(NetworkIdOf("test").Hex()));
+  request = Request();
+  request.set_agent(std::string(129, 'a'));
+  EXPECT_THAT(AttachFails(request).error_message(), HasSubstr("agent"));
+  EXPECT_TRUE(Told<flood::CoreAttached>().empty());
+}
+
+TEST_F(Sessions, ASecondCoreNeedsTakeoverWhichEndsTheFirst) {
+  Attachment first = Attach();
+  const grpc::Status refused = AttachFails(Request("instance-2"));
+  EXPECT_EQ(refused.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error_message(), HasSubstr("takeover"));
+
+  auto context = With(first.session);
+  auto scp = stub_->Scp(context.get());
+  v1::AttachRequest request = Request("instance-2");
+  request.set_takeover(true);
+  Attachment second = Attach(request);
+  ASSERT_NE(second.session, 0u);
+  EXPECT_NE(second.session, first.session);
+  v1::ScpDown down;
+  EXPECT_FALSE(scp->Read(&down));
+  EXPECT_EQ(scp->Finish().error_code(), StatusCode::ABORTED);
+  v1::AttachEvent event;
+  while (first.reader->Read(&event))
+    EXPECT_EQ(event.detached().reason(), v1::Detached::REASON_TAKEN_OVER);
+  EXPECT_EQ(first.reader->Finish().error_code(), StatusCode::ABORTED);
+  EXPECT_EQ(Told<flood::CoreAttached>().size(), 2u);
+  EXPECT_EQ(Told<flood::CoreDetached>().size(), 1u);
+}
+
+TEST_F(Sessions, TheSameInstanceReplacesItself) {
+  Attachment first = Attach();
+  Attachment second = Attach();
+  ASSERT_NE(second.session, 0u);
+  v1::AttachEvent event;
+  while (first.reader->Read(&event))
+    EXPECT_EQ(event.detached().reason(), v1::Detached::REASON_REPLACED);
+  EXPECT_EQ(first.reader->Finish().error_code(), StatusCode::ABORTED);
+}
+
+TEST_F(Sessions, SessionNumbersAreDemanded) {
+  Attachment a = Attach();
+  v1::LedgerClosedRequest request;
+  request.set_slot(5);
+  v1::LedgerClosedResponse response;
+  grpc::ClientContext none;
+  EXPECT_EQ(stub_->LedgerClosed(&none, request, &response).error_code(),
+            StatusCode::INVALID_ARGUMENT);
+  grpc::ClientContext text;
+  text.AddMetadata("overlay-session", "five");
+  const grpc::Status status = stub_->LedgerClosed(&text, request, &response);
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("overlay-session: \"five\""));
+  EXPECT_EQ(stub_->LedgerClosed(With(a.session + 1).get(), request, &response).error_code(),
+            StatusCode::ABORTED);
+  EXPECT_TRUE(stub_->LedgerClosed(With(a.session).get(), request, &response).ok());
+  ASSERT_EQ(Told<flood::LedgerClosed>().size(), 1u);
+}
+
+TEST_F(Sessions, EndOfScpEndsTheSession) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  auto tx_context = With(a.session);
+  auto transactions = stub_->Transactions(tx_context.get());
+  scp->WritesDone();
+  EXPECT_EQ(scp->Finish().error_code(), StatusCode::ABORTED);
+  EXPECT_EQ(transactions->Finish().error_code(), StatusCode::ABORTED);
+  v1::AttachEvent event;
+  while (a.reader->Read(&event))
+    EXPECT_EQ(event.detached().reason(), v1::Detached::REASON_SCP_ENDED);
+  EXPECT_EQ(a.reader->Finish().error_code(), StatusCode::ABORTED);
+}
+
+TEST_F(Sessions, AStreamOfAKindIsOnePerSession) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  while (true) {  // until the first is the session's
+    bool open = false;
+    OnLoop([&](Time) { open = node_.room > 0; });
+    if (open) break;
+  }
+  auto again_context = With(a.session);
+  auto again = stub_->Scp(again_context.get());
+  EXPECT_EQ(again->Finish().error_code(), StatusCode::ALREADY_EXISTS);
+  context->TryCancel();
+}
+
+TEST_F(Sessions, EnvelopesGoBothWaysAndRoomFollowsTheReader) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  v1::ScpUp up;
+  up.mutable_broadcast()->set_envelope("envelope");
+  up.mutable_broadcast()->set_id(9);
+  node_.answer = [this](Time now, const flood::CoreInput& input) {
+    if (!std::holds_alternative<flood::BroadcastEnvelope>(input)) return;
+    flood::BroadcastResult result;
+    result.id = 9;
+    result.peers_sent = 3;
+    sessions_->OnCoreOutput(now, result);
+  };
+  ASSERT_TRUE(scp->Write(up));
+  v1::ScpDown down;
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.broadcast_result().id(), 9u);
+  EXPECT_EQ(down.broadcast_result().peers_sent(), 3u);
+  uint64_t room = 0;
+  OnLoop([&](Time) { room = node_.room; });
+  EXPECT_EQ(room, 64u);
+
+  flood::DeliverEnvelope envelope;
+  envelope.envelope = Bytes::Copy(std::string_view("from a peer"));
+  envelope.refs.slot = LedgerSeq{12};
+  envelope.refs.tx_sets = {SetHash{{1}}, SetHash{{2}}};
+  Tell(envelope);
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.received().envelope(), "from a peer");
+  EXPECT_EQ(down.received().slot(), 12u);
+  EXPECT_EQ(down.received().tx_set_hashes().size(), 64u);
+  while (room < 65) OnLoop([&](Time) { room = node_.room; });
+  context->TryCancel();
+}
+
+TEST_F(Sessions, IllegalValuesAreAnsweredByNameAndTheStreamLives) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  const auto expect_error = [&](const v1::ScpUp& up, const char* field) {
+    ASSERT_TRUE(scp->Write(up));
+    v1::ScpDown down;
+    ASSERT_TRUE(scp->Read(&down)) << field;
+    EXPECT_EQ(down.error().field(), field);
+    EXPECT_EQ(down.error().code(), static_cast<uint32_t>(StatusCode::INVALID_ARGUMENT));
+    EXPECT_FALSE(down.error().expected().empty());
+  };
+  v1::ScpUp up;
+  expect_error(up, "message");
+  up.mutable_broadcast();
+  expect_error(up, "broadcast.envelope");
+  up.mutable_broadcast()->set_envelope(std::string(64 * kKiB + 1, 'x'));
+  expect_error(up, "broadcast.envelope");
+  up.mutable_verdict()->set_hash("short");
+  expect_error(up, "verdict.hash");
+  up.mutable_verdict()->set_hash(std::string(32, 'h'));
+  expect_error(up, "verdict.verdict");
+  up.mutable_state_reply()->add_envelopes("");
+  expect_error(up, "state_reply.envelopes[0]");
+  EXPECT_TRUE(Told<flood::BroadcastEnvelope>().empty());
+  up.mutable_broadcast()->set_envelope(std::string(64 * kKiB, 'x'));
+  ASSERT_TRUE(scp->Write(up));
+  while (Told<flood::BroadcastEnvelope>().empty()) std::this_thread::yield();
+  context->TryCancel();
+}
+
+// What is not protobuf ends the call with INVALID_ARGUMENT, what is larger than 1 MiB with
+// RESOURCE_EXHAUSTED.
+TEST_F(Sessions, BytesThatAreNoMessageEndTheCall) {
+  Attachment a = Attach();
+  grpc::GenericStub generic(channel_);
+  const auto send = [&](const std::string& bytes) {
+    auto context = With(a.session);
+    grpc::CompletionQueue queue;
+    auto call = generic.PrepareCall(context.get(), "/overlay.v1.Core/Transactions", &queue);
+    void* tag = nullptr;
+    bool ok = false;
+    call->StartCall(reinterpret_cast<void*>(1));
+    queue.Next(&tag, &ok);
+    grpc::Slice slice(bytes);
+    call->Write(grpc::ByteBuffer(&slice, 1), reinterpret_cast<void*>(2));
+    queue.Next(&tag, &ok);
+    grpc::Status status;
+    call->Finish(&status, reinterpret_cast<void*>(3));
+    queue.Next(&tag, &ok);
+    queue.Shutdown();
+    while (queue.Next(&tag, &ok)) {
+    }
+    return status;
+  };
+  EXPECT_EQ(send("\xff\xff\xff").error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(send(std::string((1 << 20) + 1, 'x')).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  // The session lives on.
+  v1::LedgerClosedRequest request;
+  request.set_slot(1);
+  v1::LedgerClosedResponse response;
+  EXPECT_TRUE(stub_->LedgerClosed(With(a.session).get(), request, &response).ok());
+}
+
+TEST_F(Sessions, SubmissionsAreNumberedAndAnswered) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto transactions = stub_->Transactions(context.get());
+  node_.answer = [this](Time now, const flood::CoreInput& input) {
+    const auto* batch = std::get_if<flood::SubmitTransactions>(&input);
+    if (batch == nullptr) return;
+    for (const flood::Submission& submission : batch->submissions) {
+      flood::SubmitResult result;
+      result.number = submission.number;
+      result.outcome = flood::SubmitOutcome::kDuplicate;
+      sessions_->OnCoreOutput(now, result);
+    }
+  };
+  v1::TransactionsUp up;
+  for (uint64_t number : {1, 5, 5, 4, 6}) {
+    v1::Submission* submission = up.mutable_submit()->add_submissions();
+    submission->set_number(number);
+    submission->set_transaction("tx");
+  }
+  up.mutable_submit()->mutable_submissions(4)->mutable_bid()->set_lane(
+      v1::LANE_CLASSIC);  // no operations
+  ASSERT_TRUE(transactions->Write(up));
+  v1::TransactionsDown down;
+  std::vector<uint64_t> results;
+  std::vector<std::pair<std::string, uint64_t>> errors;
+  while (results.size() + errors.size() < 5 && transactions->Read(&down)) {
+    for (const auto& result : down.results().results()) {
+      EXPECT_EQ(result.outcome(), v1::SubmitResult::OUTCOME_DUPLICATE);
+      results.push_back(result.number());
+    }
+    if (down.has_error()) errors.emplace_back(down.error().field(), down.error().id());
+  }
+  EXPECT_EQ(results, (std::vector<uint64_t>{1, 5}));
+  EXPECT_EQ(errors, (std::vector<std::pair<std::string, uint64_t>>{
+                        {"submit.submissions[2].number", 5},
+                        {"submit.submissions[3].number", 4},
+                        {"submit.submissions[4].bid.operations", 6}}));
+  context->TryCancel();
+}
+
+TEST_F(Sessions, TopTransactionsWaitsForItsFence) {
+  Attachment a = Attach();
+  node_.answer = [this](Time now, const flood::CoreInput& input) {
+    const auto* query = std::get_if<flood::TopQuery>(&input);
+    if (query == nullptr) return;
+    flood::TopSnapshot snapshot;
+    snapshot.id = query->id;
+    for (int i = 0; i < 3; ++i) {
+      snapshot.transactions.push_back({TxHash{{static_cast<uint8_t>(i)}},
+                                       Bytes::Copy(std::string(60 * kKiB, 't')),
+                                       {100, 1, Lane::kClassic}});
+    }
+    sessions_->OnCoreOutput(now, snapshot);
+  };
+  v1::TopTransactionsRequest request;
+  request.set_after(7);
+  auto context = With(a.session);
+  auto reader = stub_->TopTransactions(context.get(), request);
+  auto soon = With(a.session);
+  soon->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+  v1::TopTransactionsPart part;
+  auto late = stub_->TopTransactions(soon.get(), request);
+  EXPECT_FALSE(late->Read(&part));
+  EXPECT_EQ(late->Finish().error_code(), StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(Told<flood::TopQuery>().empty());
+
+  auto tx_context = With(a.session);
+  auto transactions = stub_->Transactions(tx_context.get());
+  v1::TransactionsUp up;
+  up.mutable_verdict()->set_number(7);
+  up.mutable_verdict()->add_verdicts()->set_hash(std::string(32, 'h'));
+  up.mutable_verdict()->mutable_verdicts(0)->set_verdict(v1::TransactionVerdict::VERDICT_VALID);
+  ASSERT_TRUE(transactions->Write(up));
+  int parts = 0, count = 0;
+  while (reader->Read(&part)) {
+    ++parts;
+    count += part.transactions_size();
+    EXPECT_EQ(part.applied_number(), 7u);
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(parts, 2);
+  EXPECT_EQ(count, 3);
+  tx_context->TryCancel();
+}
+
+TEST_F(Sessions, ASetIsFetchedInChunks) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto sets = stub_->TxSets(context.get());
+  std::string body;
+  for (int i = 0; i < 300'000; ++i) body.push_back(static_cast<char>(i * 31));
+  const SetHash hash{
+      Sha256(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(body.data()), body.size()))};
+  node_.answer = [&, this](Time now, const flood::CoreInput& input) {
+    if (const auto* fetch = std::get_if<flood::FetchSet>(&input)) {
+      sessions_->OnCoreOutput(
+          now,
+          flood::SetAvailable{fetch->key, Bytes::Copy(std::string_view(body)), {NodeKey{{7}}}});
+    }
+  };
+  v1::TxSetsUp up;
+  up.mutable_fetch()->set_kind(v1::SET_KIND_TX_SET);
+  up.mutable_fetch()->set_hash(std::string(hash.view()));
+  ASSERT_TRUE(sets->Write(up));
+  std::string got;
+  v1::TxSetsDown down;
+  while (got.size() < body.size() && sets->Read(&down)) {
+    ASSERT_TRUE(down.has_available());
+    EXPECT_EQ(down.available().offset(), got.size());
+    EXPECT_EQ(down.available().total_bytes(), body.size());
+    EXPECT_LE(down.available().data().size(), kCoreChunkBytesMax);
+    EXPECT_EQ(down.available().peers_size(), got.empty() ? 1 : 0);
+    got += down.available().data();
+  }
+  EXPECT_EQ(got, body);
+  context->TryCancel();
+}
+
+// Limits and gaps of offers are refused here; a broken one is discarded in the node; the end of the
+// call gives up.
+TEST_F(Sessions, OffersAndFetchesAreBoundedAndGivenUp) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto sets = stub_->TxSets(context.get());
+  const auto offer = [&](char name, uint64_t offset, uint64_t total, size_t bytes) {
+    v1::TxSetsUp up;
+    up.mutable_offer()->set_kind(v1::SET_KIND_TX_SET);
+    up.mutable_offer()->set_hash(std::string(32, name));
+    up.mutable_offer()->set_offset(offset);
+    up.mutable_offer()->set_total_bytes(total);
+    up.mutable_offer()->set_data(std::string(bytes, 'x'));
+    EXPECT_TRUE(sets->Write(up));
+  };
+  const auto error = [&] {
+    v1::TxSetsDown down;
+    EXPECT_TRUE(sets->Read(&down));
+    return std::pair(down.error().code(), down.error().field());
+  };
+  for (char name : {'a', 'b', 'c', 'd'}) offer(name, 0, 1000, 10);
+  offer('e', 0, 1000, 10);
+  EXPECT_EQ(error(),
+            std::pair(static_cast<uint32_t>(StatusCode::RESOURCE_EXHAUSTED), std::string("offer")));
+  offer('a', 11, 1000, 10);
+  EXPECT_EQ(error().second, "offer.offset");
+  offer('b', 10, 1001, 10);
+  EXPECT_EQ(error().second, "offer.total_bytes");
+  offer('c', 10, 1000, 991);
+  EXPECT_EQ(error().second, "offer.data");
+  offer('f', 0, 16 * kMiB + 1, 10);
+  EXPECT_EQ(error().second, "offer.total_bytes");
+  v1::TxSetsUp up;
+  up.mutable_cancel()->set_kind(v1::SET_KIND_TX_SET);
+  up.mutable_cancel()->set_hash(std::string(32, 'z'));
+  ASSERT_TRUE(sets->Write(up));
+  EXPECT_EQ(error().first, static_cast<uint32_t>(StatusCode::NOT_FOUND));
+  up.mutable_fetch()->set_kind(v1::SET_KIND_TX_SET);
+  up.mutable_fetch()->set_hash(std::string(32, '\0'));
+  ASSERT_TRUE(sets->Write(up));
+  EXPECT_EQ(error().second, "fetch.hash");
+  up.mutable_fetch()->set_hash(std::string(32, 'y'));
+  ASSERT_TRUE(sets->Write(up));
+  while (Told<flood::FetchSet>().empty()) std::this_thread::yield();
+  sets->WritesDone();
+  EXPECT_TRUE(sets->Finish().ok());
+  EXPECT_EQ(Told<flood::CancelFetch>().size(), 1u);
+  size_t gaps = 0;
+  for (const auto& chunk : Told<flood::OfferChunk>())
+    gaps += chunk.offset > chunk.total_bytes ? 1 : 0;
+  EXPECT_EQ(gaps, 4u);  // a, b and c broken, d given up
+}
+
+TEST_F(Sessions, ObserversReadOnlyAndAreFour) {
+  v1::AttachRequest request = Request();
+  request.set_observer(true);
+  std::vector<Attachment> observers;
+  for (int i = 0; i < 4; ++i) observers.push_back(Attach(request));
+  EXPECT_NE(observers[3].session, 0u);
+  EXPECT_EQ(AttachFails(request).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Told<flood::CoreAttached>().empty());
+  v1::LedgerClosedRequest closed;
+  closed.set_slot(1);
+  v1::LedgerClosedResponse response;
+  EXPECT_EQ(stub_->LedgerClosed(With(observers[0].session).get(), closed, &response).error_code(),
+            StatusCode::PERMISSION_DENIED);
+  auto context = With(observers[0].session);
+  auto scp = stub_->Scp(context.get());
+  v1::ScpUp up;
+  up.mutable_broadcast()->set_envelope("e");
+  ASSERT_TRUE(scp->Write(up));
+  v1::ScpDown down;
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.error().code(), static_cast<uint32_t>(StatusCode::PERMISSION_DENIED));
+  flood::DeliverEnvelope envelope;
+  envelope.envelope = Bytes::Copy(std::string_view("seen"));
+  Tell(envelope);
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.received().envelope(), "seen");
+  // Its peers are told to it, too.
+  flood::CorePeerUp peer;
+  peer.peer = PeerId{1};
+  Tell(peer);
+  v1::AttachEvent event;
+  ASSERT_TRUE(observers[1].reader->Read(&event));
+  EXPECT_EQ(event.connected().peers_connected(), 1u);
+  for (Attachment& observer : observers) observer.context->TryCancel();
+}
+
+TEST_F(Sessions, UnaryCallsNameWhatIsIllegal) {
+  Attachment a = Attach();
+  v1::LedgerClosedRequest closed;
+  v1::LedgerClosedResponse response;
+  EXPECT_THAT(stub_->LedgerClosed(With(a.session).get(), closed, &response).error_message(),
+              HasSubstr("slot: 0"));
+  closed.set_slot(9);
+  for (int i = 0; i < 5; ++i) closed.add_keep_slots(i);
+  EXPECT_THAT(stub_->LedgerClosed(With(a.session).get(), closed, &response).error_message(),
+              HasSubstr("keep_slots"));
+  closed.clear_keep_slots();
+  closed.set_hash("x");
+  EXPECT_THAT(stub_->LedgerClosed(With(a.session).get(), closed, &response).error_message(),
+              HasSubstr("hash"));
+
+  node_.answer = [this](Time now, const flood::CoreInput& input) {
+    if (const auto* peers = std::get_if<flood::ConfigurePeers>(&input)) {
+      flood::PeersConfigured configured;
+      configured.source = flood::PeerEntrySource::kCore;
+      configured.refusals.resize(peers->entries.size());
+      sessions_->OnCoreOutput(now, configured);
+    }
+  };
+  v1::SetPeersRequest peers;
+  peers.add_known("good.example:1");
+  peers.add_preferred("bad:0");
+  v1::SetPeersResponse answer;
+  ASSERT_TRUE(stub_->SetPeers(With(a.session).get(), peers, &answer).ok());
+  EXPECT_FALSE(answer.applied());
+  EXPECT_TRUE(answer.known(0).accepted());
+  EXPECT_FALSE(answer.preferred(0).accepted());
+  EXPECT_TRUE(Told<flood::ConfigurePeers>().empty());
+  peers.set_preferred(0, "fine:1");
+  ASSERT_TRUE(stub_->SetPeers(With(a.session).get(), peers, &answer).ok());
+  EXPECT_TRUE(answer.applied());
+  EXPECT_EQ(Told<flood::ConfigurePeers>().at(0).entries.size(), 2u);
+
+  v1::TxSetExternalizedResponse externalized;
+  auto context = With(a.session);
+  auto writer = stub_->TxSetExternalized(context.get(), &externalized);
+  v1::TxSetExternalizedPart part;
+  part.set_set_hash(std::string(32, 's'));
+  part.set_tx_hashes("not a multiple");
+  writer->Write(part);
+  writer->WritesDone();
+  EXPECT_THAT(writer->Finish().error_message(), HasSubstr("tx_hashes"));
+}
+
+TEST_F(Sessions, ExternalizedReturnsWhenTheNodeHasApplied) {
+  Attachment a = Attach();
+  node_.answer = [this](Time now, const flood::CoreInput& input) {
+    if (const auto* externalized = std::get_if<flood::TxSetExternalized>(&input)) {
+      flood::ExternalizedApplied applied;
+      applied.id = externalized->id;
+      applied.removed = static_cast<uint32_t>(externalized->transactions.size());
+      sessions_->OnCoreOutput(now, applied);
+    }
+  };
+  v1::TxSetExternalizedResponse response;
+  auto context = With(a.session);
+  auto writer = stub_->TxSetExternalized(context.get(), &response);
+  v1::TxSetExternalizedPart part;
+  part.set_set_hash(std::string(32, 's'));
+  part.set_tx_hashes(std::string(64, 't'));
+  writer->Write(part);
+  writer->Write(part);
+  writer->WritesDone();
+  ASSERT_TRUE(writer->Finish().ok());
+  EXPECT_EQ(response.removed(), 4u);
+}
+
+// A method through the wrong listener, a missing and a wrong token.
+TEST_F(Sessions, ListenersKeepToTheirMethodsAndTokens) {
+  auto operators = v1::Operator::NewStub(channel_);
+  v1::StatusResponse status;
+  grpc::ClientContext wrong;
+  EXPECT_EQ(operators->Status(&wrong, {}, &status).error_code(), StatusCode::PERMISSION_DENIED);
+
+  const auto address = "127.0.0.1:" + std::to_string(server_->ports()[1]);
+  auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  operators = v1::Operator::NewStub(channel);
+  grpc::ClientContext without;
+  EXPECT_EQ(operators->Status(&without, {}, &status).error_code(), StatusCode::UNAUTHENTICATED);
+  grpc::ClientContext bad;
+  bad.AddMetadata("authorization", "Bearer a-token-of-the-operatorz");
+  EXPECT_EQ(operators->Status(&bad, {}, &status).error_code(), StatusCode::UNAUTHENTICATED);
+  grpc::ClientContext good;
+  good.AddMetadata("authorization", "Bearer a-token-of-the-operators");
+  EXPECT_TRUE(operators->Status(&good, {}, &status).ok());
+  grpc::ClientContext core;
+  core.AddMetadata("authorization", "Bearer a-token-of-the-operators");
+  auto reader = v1::Core::NewStub(channel)->Attach(&core, Request());
+  v1::AttachEvent event;
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_EQ(reader->Finish().error_code(), StatusCode::PERMISSION_DENIED);
+}
+
+TEST_F(Sessions, HealthIsServedOnOurOwnQueue) {
+  auto health = grpc::health::v1::Health::NewStub(channel_);
+  grpc::health::v1::HealthCheckRequest request;
+  grpc::health::v1::HealthCheckResponse response;
+  for (const char* service : {"", "overlay.v1.Core", "overlay.v1.Operator"}) {
+    grpc::ClientContext context;
+    request.set_service(service);
+    ASSERT_TRUE(health->Check(&context, request, &response).ok());
+    EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  }
+  grpc::ClientContext unknown;
+  request.set_service("nobody");
+  EXPECT_EQ(health->Check(&unknown, request, &response).error_code(), StatusCode::NOT_FOUND);
+  grpc::ClientContext watch_context;
+  request.set_service("");
+  auto watch = health->Watch(&watch_context, request);
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  OnLoop([this](Time now) { health_.SetNotServing(now); });
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  watch_context.TryCancel();
+}
+
+TEST_F(Sessions, DrainTellsTheCoreAndRefusesAnother) {
+  Attachment a = Attach();
+  OnLoop([this](Time now) { sessions_->StartDrain(now); });
+  v1::AttachEvent event;
+  ASSERT_TRUE(a.reader->Read(&event));
+  EXPECT_EQ(event.draining().within_ms(), 1700u);
+  EXPECT_EQ(AttachFails(Request("instance-2")).error_code(), StatusCode::UNAVAILABLE);
+  OnLoop([this](Time now) { sessions_->EndAll(now); });
+  ASSERT_TRUE(a.reader->Read(&event));
+  EXPECT_EQ(event.detached().reason(), v1::Detached::REASON_DRAINED);
+  EXPECT_EQ(a.reader->Finish().error_code(), StatusCode::UNAVAILABLE);
+}
+
+// A core that does not read for 15 s is detached, not a moment earlier.
+TEST_F(Sessions, AWriteNotTakenForFifteenSecondsEndsTheSession) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  while (true) {
+    bool open = false;
+    OnLoop([&](Time) { open = node_.room > 0; });
+    if (open) break;
+  }
+  // More than gRPC buffers for a reader that does not read.
+  flood::DeliverEnvelope envelope;
+  envelope.envelope = Bytes::Copy(std::string(64 * kKiB, 'e'));
+  for (int i = 0; i < 64; ++i) Tell(envelope);
+  OnLoop([this](Time) { skew_ = kUnresponsiveAfter - std::chrono::milliseconds(1); });
+  OnLoop([](Time) {});
+  EXPECT_TRUE(Told<flood::CoreDetached>().empty());
+  OnLoop([this](Time) { skew_ = kUnresponsiveAfter; });
+  OnLoop([](Time) {});
+  ASSERT_EQ(Told<flood::CoreDetached>().size(), 1u);
+  v1::ScpDown down;
+  while (scp->Read(&down)) {
+  }
+  EXPECT_EQ(scp->Finish().error_code(), StatusCode::ABORTED);
+}
+
+}  // namespace
+}  // namespace overlay::server
