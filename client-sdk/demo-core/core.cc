@@ -189,6 +189,7 @@ void DemoCore::Tick() {
   const bool connected = peers_ >= options_.peers.size() || now - attached_at_ >= kPeersWithin;
   if (slot_due_ == kTimeNever && attached_ && connected) slot_due_ = closed_at_ = now;
   Submit(now);
+  if (vote_->IsOverdue() && slot_due_ != kTimeNever && vote_from_ != UINT64_MAX) slot_due_ = now;
   if (!vote_->IsStarted() && now >= slot_due_ && ledger_.closed().value < stop_after_) {
     // R6: this is the first slot that nobody can have seen us vote in.
     if (vote_from_ == UINT64_MAX) vote_from_ = heard_slot_ + 1;

@@ -41,6 +41,10 @@ void Nomination::NextRound() {
   Advance();
 }
 
+bool Nomination::OthersNominate() const {
+  return federation_.HasBlocking(latest_, [](const xdr::Pledges&) { return true; });
+}
+
 bool Nomination::WantsValue() const { return IsLeader() && !own_value_ && candidates_.empty(); }
 
 void Nomination::Propose(const std::string& value) {

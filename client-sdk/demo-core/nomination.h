@@ -47,6 +47,8 @@ class Nomination {
   void OnStatement(const xdr::ScpStatement& statement);
 
   uint32_t round() const { return round_; }
+  // Whether a blocking set of the own quorum set nominates.
+  bool OthersNominate() const;
   bool IsLeader() const { return leaders_.contains(self_); }
   const std::set<std::string>& candidates() const { return candidates_; }
   // The own statement when it has changed since it was asked for, and says something.

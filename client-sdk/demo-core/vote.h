@@ -53,6 +53,9 @@ class Vote {
   // The first round of nomination begins; before that only others move this vote.
   void Start(Time now);
   bool IsStarted() const { return nomination_.round() > 0; }
+  // Others have begun, so many that nothing is decided without them: a node whose clock lags starts
+  // now, else their leader waits for it in vain.
+  bool IsOverdue() const { return !IsStarted() && nomination_.OthersNominate(); }
   bool WantsValue() const { return IsStarted() && !decided() && nomination_.WantsValue(); }
   void Propose(Time now, const std::string& value);
   void OnStatement(Time now, const xdr::ScpStatement& statement);

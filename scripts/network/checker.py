@@ -77,6 +77,7 @@ class Checker:
 
     def on_attached(self, i, node, event):
         node.attached_ns = event["t"]
+        node.peers = node.most_peers = 0  # they are counted anew
 
     def on_detached(self, i, node, event):
         if not self.final:

@@ -188,6 +188,26 @@ TEST(VoteTest, OnlyTheLeaderIsAskedForAValue) {
   }
 }
 
+TEST(VoteTest, OverdueWhenABlockingSetOfOthersNominates) {
+  Slot slot(4);
+  const size_t last = (slot.leader(1) + 1) % 4;
+  for (size_t i = 0; i < 4; ++i) {
+    if (i != last) slot.Down(i);
+  }
+  EXPECT_FALSE(slot.vote(last).IsOverdue());
+  slot.Up(slot.leader(1));
+  slot.Start(slot.leader(1));
+  slot.RunUntil([] { return false; }, 100ms);
+  EXPECT_FALSE(slot.vote(last).IsOverdue()) << "one of four blocks nothing";
+  const size_t second = (slot.leader(1) + 2) % 4;
+  slot.Up(second);
+  slot.Start(second);
+  slot.SayAgainTo(second);
+  ASSERT_TRUE(slot.RunUntil([&] { return slot.vote(last).IsOverdue(); }, 100ms));
+  slot.vote(last).Start(slot.now());
+  EXPECT_FALSE(slot.vote(last).IsOverdue());
+}
+
 // The leader of the first round says nothing: after a time-out the next one leads.
 TEST(VoteTest, AFailedLeaderIsReplaced) {
   Slot slot(4);
