@@ -23,9 +23,10 @@ struct ResolveHost {
 // A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode takes it out
 // again and scores the peer, so it never reaches the owner.
 using Action = std::variant<PeerCommand, CoreOutput, ResolveHost, PeerOffence>;
-// Requests for sets are numbered from here up, requests for bodies below: RequestEnded does not say which. Above
-// 2^63 are those that peers make of us (transport numbers them), because CancelRequest names both.
-inline constexpr uint64_t kSetRequestIdFirst = uint64_t{1} << 62;
+// Whose a request is shows in its number, because RequestEnded and CancelRequest do not say: those
+// that we make for sets begin here, for bodies at kTxRequestIdFirst (tx_request_tracker.h), and
+// those that peers make at 2^63 (transport).
+inline constexpr uint64_t kSetRequestIdFirst = uint64_t{1} << 61;
 
 using ActionList = std::vector<Action>;
 

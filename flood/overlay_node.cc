@@ -11,6 +11,7 @@
 #include "flood/set_exchange.h"
 #include "flood/slot_window.h"
 #include "flood/tx_flood.h"
+#include "flood/tx_request_tracker.h"
 
 namespace overlay::flood {
 namespace {
@@ -181,7 +182,8 @@ void OverlayNode::Impl::Handle(Time now, const TxControlReceived& control, Actio
 }
 
 void OverlayNode::Impl::Handle(Time now, const RequestEnded& ended, ActionList& out) {
-  if (ended.request.value >= kSetRequestIdFirst) {
+  static_assert(kSetRequestIdFirst < kTxRequestIdFirst);
+  if (!TxFlood::Owns(ended.request)) {
     sets_.OnRequestEnded(now, ended, out);
   } else if (directory_.IsUp(ended.peer)) {
     tx_.OnRequestEnded(now, ended, out);
