@@ -159,9 +159,12 @@ absl::StatusOr<uint64_t> ClientImpl::Submit(std::string_view transaction,
   if (bid) ToProto(*bid, submission->mutable_bid());
   const std::lock_guard lock(number_mutex_);
   submission->set_number(last_number_ + 1);
-  const v1::Submission copy = *submission;
-  if (absl::Status pushed = transactions_.Push(std::move(up)); !pushed.ok()) return pushed;
-  memory_.OnSubmitted(copy);
+  // Before it is sent: the answer may be here before Push returns.
+  memory_.OnSubmitted(*submission);
+  if (absl::Status pushed = transactions_.Push(std::move(up)); !pushed.ok()) {
+    memory_.OnAnswered(last_number_ + 1);
+    return pushed;
+  }
   return ++last_number_;
 }
 
