@@ -7,11 +7,17 @@ A ledger is judged when it is settled: all cores that are up have closed SETTLED
 SETTLED_S have gone by. So a failure shows while the network runs, and all that is left at its end.
 """
 
+import collections
+
 SETTLED_LEDGERS = 3
 SETTLED_S = 2.0
 INCLUDED_WITHIN_LEDGERS = 6
 INCLUDED_WITHIN_S = 6.0
 STALLED_S = 12.0
+# Ledgers of which the votes are remembered: a core that comes back gets those of 60 s.
+REMEMBERED_LEDGERS = 128
+# Times over which percentiles are taken: the newest.
+TIMES_MAX = 20_000
 # Around a core's downtime its votes are not demanded: it is behind, and must not vote twice.
 REJOIN_S = 8.0
 
@@ -42,8 +48,10 @@ class Node:
         self.proposed = {}        # set -> slot
         self.missing = {}         # (slot, set) -> (node that named it, time)
         self.fetched = set()
-        self.fetch_us = []
-        self.submitted = {}       # name -> time
+        self.fetch_us = collections.deque(maxlen=TIMES_MAX)
+        self.hops_us = collections.deque(maxlen=TIMES_MAX)
+        self.submitted = {}       # name -> time, of those that no ledger has
+        self.submitted_count = 0
         self.refused = {}         # name -> why
         self.down = []            # [from, until or None]
 
@@ -63,7 +71,9 @@ class Checker:
         self.send_times = {}      # name -> (node, time)
         self.scp_sent = 0
         self.lost = set()
-        self.included = set()     # in a ledger of some node; that all have the same is another check
+        self.included_count = 0
+        self.included_early = set()  # in a ledger, and the report of who submitted them is still to come
+        self.included_slot = 0       # the newest whose transactions were looked at
         self.judged_slot = 0
         self.stalled = False
         self.final = False        # the run is over: sessions and peers may end
@@ -94,7 +104,9 @@ class Checker:
 
     def on_sent(self, i, node, event):
         self.scp_sent += 1
-        self.send_times[event["h"]] = (i, event["t"])
+        self.send_times[event["h"]] = event["t"]
+        for other in self.nodes:
+            self.take_hop(other, event["h"])
         node.sent.setdefault(event["s"], {}).setdefault(event["p"], []).append((event["h"], event["t"]))
 
     def on_seen(self, i, node, event):
@@ -105,6 +117,7 @@ class Checker:
         node.seen_of.setdefault(event["s"], set()).add(sender)
         if event["h"] not in node.seen:
             node.seen[event["h"]] = (event["t"], event["r"])
+            self.take_hop(node, event["h"])
 
     def on_proposed(self, i, node, event):
         node.proposed[event["set"]] = event["s"]
@@ -126,14 +139,28 @@ class Checker:
             self.blame(f"node {i}: closed ledger {event['s']} twice, with different hashes")
         node.closed[event["s"]] = (event["hash"], len(event["txs"]), event["t"])
         node.newest = max(node.newest, event["s"])
-        self.included.update(event["txs"])
+        if event["s"] <= self.included_slot:
+            return  # of another node; that all have the same is check_hash's business
+        self.included_slot = event["s"]
+        for name in event["txs"]:
+            submitters = [other for other in self.nodes if name in other.submitted]
+            for other in submitters:
+                del other.submitted[name]
+                self.included_count += 1
+            if not submitters:
+                self.included_early.add(name)
 
     def on_jumped(self, i, node, event):
         self.blame(f"node {i}: missed ledgers up to {event['s']}")
 
     def on_submitted(self, i, node, event):
+        node.submitted_count += len(event["h"])
         for name in event["h"]:
-            node.submitted[name] = event["t"]
+            if name in self.included_early:
+                self.included_early.remove(name)
+                self.included_count += 1
+            else:
+                node.submitted[name] = event["t"]
 
     def on_refused(self, i, node, event):
         node.refused[event["h"]] = event["why"]
@@ -168,6 +195,7 @@ class Checker:
                 break
             self.check_slot(slot, final=False)
             self.judged_slot = slot
+            self.forget(slot - REMEMBERED_LEDGERS)
         self.check_sets(now_ns)
         self.check_stall(now_ns)
         self.check_inclusion(now_ns)
@@ -179,10 +207,10 @@ class Checker:
         for i, node in enumerate(self.nodes):
             if node.newest != last_slot:
                 self.blame(f"node {i}: closed ledger {node.newest} last, the others {last_slot}")
-        for slot in range(1, last_slot + 1):
+        for slot in range(max(1, self.judged_slot - REMEMBERED_LEDGERS + 1), last_slot + 1):
             self.check_slot(slot, final=True)
         for i, node in enumerate(self.nodes):
-            self.blame_not_included(i, [name for name in node.submitted if name not in self.included])
+            self.blame_not_included(i, list(node.submitted))
         found, self.problems = self.problems, kept
         return found
 
@@ -255,9 +283,10 @@ class Checker:
                 continue
             late = []
             for name, time in node.submitted.items():
-                if name in self.included or now_ns - time < INCLUDED_WITHIN_S * NS:
+                if now_ns - time < INCLUDED_WITHIN_S * NS:
                     continue
-                since = sum(1 for closed in node.closed.values() if closed[2] > time)
+                recent = range(max(1, node.newest - INCLUDED_WITHIN_LEDGERS), node.newest + 1)
+                since = sum(1 for slot in recent if slot in node.closed and node.closed[slot][2] > time)
                 if since >= INCLUDED_WITHIN_LEDGERS:
                     late.append(name)
             self.blame_not_included(i, late)
@@ -276,23 +305,27 @@ class Checker:
 
     # ---- figures
 
-    def hops_by_node(self):
-        """From the send of a vote to its arrival at each other core, in us. What a core got on attaching was
-        kept for it, and is no hop."""
-        by_node = []
+    def take_hop(self, node, name):
+        """From the send of a vote to its arrival at another core, in us. What a core got on attaching was kept
+        for it, and is no hop."""
+        if name not in self.send_times or name not in node.seen:
+            return
+        sent, (seen, redelivered) = self.send_times[name], node.seen[name]
+        if not redelivered and node.attached_ns is not None and sent > node.attached_ns:
+            node.hops_us.append(max(0.0, (seen - sent) / 1000))
+
+    def forget(self, slot):
+        """The votes of a ledger long judged."""
         for node in self.nodes:
-            hops = []
-            by_node.append(hops)
-            for name, (time, redelivered) in node.seen.items():
-                if name not in self.send_times or redelivered:
-                    continue
-                sent = self.send_times[name][1]
-                if node.attached_ns is not None and sent > node.attached_ns:
-                    hops.append(max(0.0, (time - sent) / 1000))
-        return by_node
+            node.seen_of.pop(slot, None)
+            for envelopes in node.sent.pop(slot, {}).values():
+                for name, _ in envelopes:
+                    self.send_times.pop(name, None)
+                    for other in self.nodes:
+                        other.seen.pop(name, None)
 
     def summary(self, rss_mb_max):
-        hops = [hop for hops in self.hops_by_node() for hop in hops]
+        hops = [hop for node in self.nodes for hop in node.hops_us]
         fetches = [us for node in self.nodes for us in node.fetch_us]
         chains = [{slot: closed[0] for slot, closed in node.closed.items()} for node in self.nodes]
 
@@ -305,8 +338,8 @@ class Checker:
             "nodes": len(self.nodes),
             "ledgers_closed": min(len(chain) for chain in chains),
             "chains_equal": all(chain == chains[0] for chain in chains) and bool(chains[0]),
-            "submitted": sum(len(node.submitted) for node in self.nodes),
-            "included": sum(len(self.included & node.submitted.keys()) for node in self.nodes),
+            "submitted": sum(node.submitted_count for node in self.nodes),
+            "included": self.included_count,
             "scp_sent": self.scp_sent,
             "scp_lost": len(self.lost),
             "scp_hop_us": figures(hops),

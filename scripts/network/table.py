@@ -1,4 +1,5 @@
 """The live table of a network: redrawn in place on a terminal, appended from time to time elsewhere."""
+import itertools
 import sys
 import time
 
@@ -14,12 +15,14 @@ def shown(value, form="{:.0f}"):
     return "-" if value is None else form.format(value)
 
 
-def row(index, node, network_node, hops, mempool, now_ns):
+def row(index, node, network_node, mempool, now_ns):
     if node.is_down():
         return f"{index:>4} {node.newest:>7}   core is down"
-    included = sum(count for _, count, time_ns in node.closed.values() if now_ns - time_ns < RATE_OVER_S * 1e9)
+    recent = (node.closed[slot] for slot in range(node.newest, 0, -1) if slot in node.closed)
+    recent = itertools.takewhile(lambda closed: now_ns - closed[2] < RATE_OVER_S * 1e9, recent)
+    included = sum(count for _, count, _ in recent)
     return (f"{index:>4} {node.newest:>7} {node.peers:>6} {included / RATE_OVER_S:>7.1f} {shown(mempool):>8} "
-            f"{shown(percentile(hops, 0.5)):>8} {shown(percentile(hops, 0.99)):>8} "
+            f"{shown(percentile(node.hops_us, 0.5)):>8} {shown(percentile(node.hops_us, 0.99)):>8} "
             f"{shown(percentile(node.fetch_us, 0.5)):>13} {network_node.rss_mb:>7.1f}")
 
 

@@ -63,6 +63,18 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual((summary["scp_sent"], summary["scp_lost"]), (4 * 4 * 12, 0))
         self.assertEqual(summary["scp_hop_us"], {"p50": 3.0, "p99": 4.0})
 
+    def test_what_is_long_judged_is_forgotten(self):
+        world = World()
+        for slot in range(1, 301):
+            world.ledger(slot)
+            world.checker.check(slot * S + S // 2)
+        self.assertEqual(world.problems(300), [])
+        self.assertEqual(world.checker.summary(0)["included"], 1200)
+        for node in world.checker.nodes:
+            self.assertEqual((len(node.sent), len(node.submitted)), (128 + 3, 0))
+            self.assertEqual(len(node.seen), 131 * 3 * 4)
+        self.assertEqual(len(world.checker.send_times), 131 * 4 * 4)
+
     def test_votes_that_reach_nobody(self):
         world = World(lose=lambda i, j, slot, phase: i == 2 and slot >= 3).run(8)
         self.assertIn("node 2: its envelopes of ledger 3 were not seen by nodes 0,1,3", world.checker.problems)
