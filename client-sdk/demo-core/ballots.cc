@@ -30,6 +30,8 @@ template <class... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
 };
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
 
 bool VotesPrepare(const Pledges& pledges, const Ballot& ballot) {
   return std::visit(Overloaded{
