@@ -110,16 +110,15 @@ void PeerNet::Send(size_t from, const SocketAddress& to, std::string bytes) {
   for (size_t node = 0; node < nodes_.size(); ++node) {
     if (AddressOf(node) != to) continue;
     if (filter_ && !filter_(from, node, bytes.size())) return;
-    if (link_.loss > 0 && random_.Chance(link_.loss)) return;
-    Time leaves = now_;
-    if (link_.bytes_per_second > 0) {
-      Time& free_at = link_free_at_[{from, node}];
-      leaves =
-          std::max(free_at, now_) +
-          Duration(static_cast<int64_t>(bytes.size() * 1'000'000'000 / link_.bytes_per_second));
-      free_at = leaves;
+    const overlay::LinkOptions link{.delay = link_.delay,
+                                    .jitter = link_.jitter,
+                                    .bits_per_second = 8 * link_.bytes_per_second,
+                                    .queue_bytes = link_.queue_bytes,
+                                    .loss = link_.loss};
+    const auto payload = absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size());
+    for (const Time at : links_[{from, node}].Pass(link, now_, payload, random_)) {
+      packets_.push({at, next_order_++, from, node, bytes});
     }
-    packets_.push({leaves + link_.delay, next_order_++, from, node, std::move(bytes)});
     return;
   }
 }

@@ -22,6 +22,7 @@
 #include "flood/base/peer_io.h"
 #include "flood/base/random.h"
 #include "tests/support/peer_raw.h"
+#include "tests/support/virtual_link.h"
 #include "transport/peer_transport.h"
 
 namespace overlay::transport {
@@ -30,8 +31,10 @@ class PeerNet {
  public:
   struct LinkOptions {
     Duration delay = std::chrono::milliseconds(5);  // one way
+    Duration jitter{};
     double loss = 0;
-    uint64_t bytes_per_second = 0;  // 0: no limit
+    uint64_t bytes_per_second = 0;      // 0: no limit
+    size_t queue_bytes = size_t{1} << 40;  // drop-tail, with a rate only
     uint64_t seed = 1;
   };
   // A datagram on its way; false drops it.
@@ -121,7 +124,7 @@ class PeerNet {
   LinkOptions link_;
   Random random_;
   std::vector<Node> nodes_;
-  std::map<std::pair<size_t, size_t>, Time> link_free_at_;
+  std::map<std::pair<size_t, size_t>, VirtualLink> links_;
   std::priority_queue<Packet, std::vector<Packet>, std::greater<>> packets_;
   Filter filter_;
   std::function<void(size_t, const PeerEvent&)> on_event_;

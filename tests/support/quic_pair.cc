@@ -203,26 +203,9 @@ void QuicPair::Transmit(const SocketAddress& from, const SocketAddress& to,
     trace_ = (trace_ ^ value) * 1099511628211u;
   }
   if (filter_ && !filter_(to, payload)) return;
-  if (payload.size() > link_.mtu || random_.Chance(link_.loss)) return;
   Packet packet{from, to, {payload.begin(), payload.end()}};
-  if (random_.Chance(link_.corrupt)) {
-    packet.payload[random_.Below(packet.payload.size())] ^=
-        static_cast<uint8_t>(1 + random_.Below(255));
-  }
-  Time leaves = now_;
-  if (link_.bits_per_second > 0) {
-    const auto bits = static_cast<int64_t>(8 * (payload.size() + 28));
-    const auto rate = static_cast<int64_t>(link_.bits_per_second);
-    Time& free_at = link_free_at_[to];
-    free_at = std::max(free_at, now_);
-    const int64_t queued_bytes = (free_at - now_).count() / 1'000 * rate / 8'000'000;
-    if (queued_bytes > static_cast<int64_t>(link_.queue_bytes)) return;
-    free_at += Duration(bits * 1'000'000'000 / rate);
-    leaves = free_at;
-  }
-  const int copies = random_.Chance(link_.duplicate) ? 2 : 1;
-  for (int i = 0; i < copies; ++i) {
-    Deliver(leaves + link_.delay + random_.UpTo(link_.jitter), packet);
+  for (const Time at : links_[to].Pass(link_, now_, absl::MakeSpan(packet.payload), random_)) {
+    Deliver(at, packet);
   }
 }
 

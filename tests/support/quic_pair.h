@@ -24,21 +24,10 @@
 #include "flood/base/bytes.h"
 #include "flood/base/crypto.h"
 #include "flood/base/random.h"
+#include "tests/support/virtual_link.h"
 #include "transport/quic_endpoint.h"
 
 namespace overlay::transport {
-
-// One direction of a link.
-struct LinkOptions {
-  Duration delay = std::chrono::milliseconds(10);
-  Duration jitter{};               // added evenly from nothing to this; reorders
-  uint64_t bits_per_second = 0;    // 0: no limit
-  size_t queue_bytes = 1'000'000;  // drop-tail, with a rate only
-  double loss = 0;
-  double duplicate = 0;
-  double corrupt = 0;
-  size_t mtu = 1'500;  // of UDP payloads; larger ones vanish
-};
 
 // Sends messages in the order in which they were given, each on its stream.
 class MessageSource : public StreamSource {
@@ -208,7 +197,7 @@ class QuicPair {
   std::unique_ptr<QuicHost> dialler_;
   std::unique_ptr<QuicHost> acceptor_;
   std::map<std::pair<Time, uint64_t>, Packet> in_flight_;
-  std::map<SocketAddress, Time> link_free_at_;  // by destination, with a rate
+  std::map<SocketAddress, VirtualLink> links_;  // by destination
   std::function<bool(const SocketAddress&, absl::Span<const uint8_t>)> filter_;
   uint64_t sequence_ = 0;
   uint64_t trace_ = 1469598103934665603u;

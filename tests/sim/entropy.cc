@@ -1,0 +1,44 @@
+#include "tests/sim/entropy.h"
+
+#include <gnutls/gnutls.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <ctime>
+
+#include "flood/base/random.h"
+
+namespace {
+
+overlay::Random& Source() {
+  static overlay::Random source(0);
+  return source;
+}
+uint64_t g_calls = 0;
+
+// Within the years in which any certificate of a test is valid; nobody looks.
+time_t FixedTime(time_t* out) {
+  constexpr time_t kNow = 1'750'000'000;
+  if (out != nullptr) *out = kNow;
+  return kNow;
+}
+
+}  // namespace
+
+// Found before the C library's by everything that this executable loads.
+extern "C" ssize_t getrandom(void* buffer, size_t bytes, unsigned int) noexcept {
+  ++g_calls;
+  Source().Fill(absl::MakeSpan(static_cast<uint8_t*>(buffer), bytes));
+  return static_cast<ssize_t>(bytes);
+}
+
+namespace overlay::sim {
+
+void SeedEntropy(uint64_t seed) {
+  Source() = Random(seed).Fork("entropy");
+  gnutls_global_set_time_function(&FixedTime);
+}
+
+uint64_t EntropyCalls() { return g_calls; }
+
+}  // namespace overlay::sim
