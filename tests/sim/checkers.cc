@@ -50,6 +50,7 @@ bool PlainSearch::Finds(absl::Span<const uint8_t> datagram) const {
 }
 
 void Checkers::Fail(std::string what) {
+  if (getenv("SIM_DEBUG")) fprintf(stderr, "FAIL %s\n", what.c_str());
   if (failures_.size() < kFailuresKept) failures_.push_back(std::move(what));
 }
 
@@ -148,7 +149,10 @@ void Checkers::OnAnswered(size_t node, char kind, uint64_t id) {
   }
 }
 
-void Checkers::OnNodeStopped(size_t node) { nodes_[node].sent_by.clear(); }
+void Checkers::OnNodeStopped(size_t node) {
+  nodes_[node].sent_by.clear();
+  nodes_[node].requests.clear();
+}
 
 void Checkers::OnPeerEvent(size_t node, const PeerEvent& event) {
   auto& sent_by = nodes_[node].sent_by;
@@ -166,6 +170,15 @@ void Checkers::OnPeerEvent(size_t node, const PeerEvent& event) {
 void Checkers::OnAction(size_t node, const flood::Action& action) {
   const auto* command = std::get_if<PeerCommand>(&action);
   if (command == nullptr) return;
+  const auto* bodies = std::get_if<RequestBodies>(command);
+  const auto* set = std::get_if<RequestSet>(command);
+  if (bodies != nullptr || set != nullptr) {
+    const RequestId id = bodies != nullptr ? bodies->request : set->request;
+    if (!nodes_[node].requests.insert(id).second) {
+      Fail(fmt::format("node {}: two requests are numbered {:#x}", node, id.value));
+    }
+    return;
+  }
   const auto* send = std::get_if<SendEnvelope>(command);
   if (send == nullptr) return;
   ++counts_.envelope_copies;

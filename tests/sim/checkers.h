@@ -10,7 +10,7 @@
 //   C4  A transaction that a core gets is one that was submitted, byte for byte, and is delivered at
 //       most once per attachment (redelivered ones aside).
 //   C5  No 31 bytes in a row of an envelope, a transaction or a set stand in the clear in a datagram.
-//   C6  Each request of a core is answered at most once.
+//   C6  Each request of a core is answered at most once; no two requests of a node to its peers have one number.
 // After healing (Missing)
 //   C7  Every envelope is at every core, unless a newer one of its key was broadcast by its author, or
 //       its slot has gone at some node.
@@ -128,6 +128,7 @@ class Checkers {
     std::set<std::pair<char, uint64_t>> open_requests;
     // Of this life of the node: which envelopes each peer sent.
     std::map<PeerId, std::set<EnvelopeHash>> sent_by;
+    std::set<RequestId> requests;
   };
   struct Authored {
     EnvelopeHash hash;
