@@ -69,6 +69,7 @@ void NodeDriver::Run(Time now) {
 void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) {
   if (const auto* event = std::get_if<PeerEvent>(&input)) {
     Observe(now, *event);
+    if (tap_ != nullptr) tap_->OnPeerEvent(now, *event);
     node_->OnPeerEvent(now, *event, actions);
   } else if (const auto* core = std::get_if<flood::CoreInput>(&input)) {
     node_->OnCoreInput(now, *core, actions);
@@ -80,6 +81,7 @@ void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) 
 }
 
 void NodeDriver::Execute(Time now, flood::Action& action) {
+  if (tap_ != nullptr) tap_->OnAction(now, action);
   if (auto* command = std::get_if<PeerCommand>(&action)) {
     if (const auto* demand = std::get_if<RequestBodies>(command)) {
       demands_.emplace(demand->request, Demand{demand->peer, now});

@@ -37,6 +37,15 @@
 
 namespace overlay::server {
 
+// Sees what passes between node and transport, in order, just before it is handled: the simulator's
+// checkers.
+class NodeTap {
+ public:
+  virtual ~NodeTap() = default;
+  virtual void OnPeerEvent(Time now, const PeerEvent& event) = 0;
+  virtual void OnAction(Time now, const flood::Action& action) = 0;
+};
+
 class NodeDriver : public CoreInputSink {
  public:
   // Begins a look-up; answered with OnResolved, later or from within.
@@ -48,6 +57,7 @@ class NodeDriver : public CoreInputSink {
 
   // Before the first input.
   void SetSink(CoreSink* sink) { sink_ = sink; }
+  void SetTap(NodeTap* tap) { tap_ = tap; }
 
   void OnCoreInput(Time now, flood::CoreInput input) override;
   void OnResolved(Time now, const std::string& host,
@@ -84,6 +94,7 @@ class NodeDriver : public CoreInputSink {
   transport::PeerTransport* const transport_;
   const Resolve resolve_;
   CoreSink* sink_ = nullptr;
+  NodeTap* tap_ = nullptr;
   std::deque<Input> inputs_;
   bool running_ = false;
   std::map<RequestId, Demand> demands_;  // requests for bodies under way; the node bounds them

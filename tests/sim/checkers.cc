@@ -50,7 +50,7 @@ bool PlainSearch::Finds(absl::Span<const uint8_t> datagram) const {
 }
 
 void Checkers::Fail(std::string what) {
-  if (getenv("SIM_DEBUG")) fprintf(stderr, "FAIL %s\n", what.c_str());
+
   if (failures_.size() < kFailuresKept) failures_.push_back(std::move(what));
 }
 

@@ -144,15 +144,15 @@ void FakeCore::Propose(LedgerSeq slot) {
 void FakeCore::Close(LedgerSeq slot, bool tracking) {
   newest_closed_ = std::max(newest_closed_, slot);
   const auto vote = votes_.find(slot);
-  if (vote != votes_.end()) {
+  if (vote != votes_.end() && attached_) {
     const std::vector<TxHash>& transactions = contents_[vote->second];
-    for (const TxHash& hash : transactions) submissions_.erase(hash);
-    if (attached_) {
-      for (const TxHash& hash : transactions) checkers_.OnExternalized(hash);
-      const uint64_t id = next_id_++;
-      checkers_.OnAsked(index_, 'e', id);
-      Say(flood::TxSetExternalized{.id = id, .set = vote->second, .transactions = transactions});
+    for (const TxHash& hash : transactions) {
+      submissions_.erase(hash);
+      checkers_.OnExternalized(hash);
     }
+    const uint64_t id = next_id_++;
+    checkers_.OnAsked(index_, 'e', id);
+    Say(flood::TxSetExternalized{.id = id, .set = vote->second, .transactions = transactions});
   }
   Say(flood::LedgerClosed{.seq = slot, .hash = std::nullopt, .tracking = tracking, .keep_slots = {}});
   ForgetSlots();

@@ -28,9 +28,8 @@ enum class Fault : uint8_t {
   kDeadConnection,
   kCoreDetached,
   kRestart,
-  kRebind,
 };
-constexpr size_t kFaultKinds = 9;
+constexpr size_t kFaultKinds = 8;
 
 LinkOptions DrawLink(Random& random) {
   return {.delay = milliseconds(1) + random.UpTo(milliseconds(80)),
@@ -148,10 +147,6 @@ void FaultPlan::Inflict(Fault fault) {
         if (!net_.IsRunning(a)) net_.StartNode(a);
       });
       break;
-    case Fault::kRebind:
-      net_.Note(fmt::format("node {} has another port", a));
-      net_.Rebind(a);
-      break;
   }
 }
 
@@ -191,7 +186,6 @@ RunOutcome FaultPlan::Run() {
                                                      : std::string());
   }
   outcome.trace = net_.trace();
-  outcome.content_trace = net_.content_trace();
   outcome.datagrams = net_.datagrams();
   outcome.handshakes = net_.HandshakesCompleted();
   outcome.node_count = net_.node_count();

@@ -6,7 +6,7 @@
 //   RunOutcome outcome = RunFaultPlan({.seed = 7});
 //
 // Faults: loss, a slow link, jitter, partition, isolation, a dead connection, a core that detaches, a node that
-// restarts, a NAT that changes a port.
+// restarts.
 #ifndef OVERLAY_TESTS_SIM_FAULT_PLAN_H_
 #define OVERLAY_TESTS_SIM_FAULT_PLAN_H_
 
@@ -33,7 +33,6 @@ struct RunOutcome {
   bool ok = false;
   std::string replay;  // what happened, if not ok
   uint64_t trace = 0;
-  uint64_t content_trace = 0;
   uint64_t datagrams = 0;
   uint64_t handshakes = 0;
   size_t node_count = 0;

@@ -85,8 +85,7 @@ Network::Network(NetworkOptions options)
     node->index = i;
     random_.Fork("key").Fork(i).Fill(absl::MakeSpan(node->seed.bytes));
     node->key = PublicKeyOf(node->seed);
-    node->address = AddressOf(i);
-    node_at_[node->address] = i;
+    node_at_[AddressOf(i)] = i;
     node->tap = std::make_unique<Tap>(*this, i);
     node->core = std::make_unique<FakeCore>(i, build_, checkers_, contents_, trace_);
     nodes_.push_back(std::move(node));
@@ -296,12 +295,6 @@ void Network::KillConnection(size_t a, size_t b) {
   for (Link* link : {&links_[{a, b}], &links_[{b, a}]}) link->dead.insert(link->seen.begin(), link->seen.end());
 }
 
-void Network::Rebind(size_t index) {
-  Node& node = *nodes_[index];
-  ++node.address.port;
-  node_at_[node.address] = index;
-}
-
 bool Network::IsDead(Link& link, absl::Span<const uint8_t> payload) {
   std::string cid = CidOf(payload);
   if (link.dead.contains(cid)) return true;
@@ -314,10 +307,8 @@ void Network::Transmit(size_t from, const SocketAddress& to, absl::Span<const ui
   trace_.Add(now_);
   trace_.Add(from);
   trace_.Add(payload.size());
-  content_trace_.Add(trace_.value());
-  content_trace_.Add(payload);
   checkers_.OnDatagram(payload);
-  const SocketAddress source = nodes_[from]->address;
+  const SocketAddress source = AddressOf(from);
   const auto host = hosts_.find(to);
   if (host != hosts_.end()) {
     After(options_.link.delay, [host, source, copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
@@ -395,8 +386,13 @@ std::string Network::Replay() {
     }
     oldest_kept = std::max(oldest_kept, node->node->stats().slots.oldest_kept);
     if (node->core->attached()) present.push_back(node->index);
-    text += fmt::format("  node {}: {} peers, core {}\n", node->index, node->core->peers_up(),
-                        node->core->attached() ? "attached" : "absent");
+    const flood::NodeStats& stats = node->node->stats();
+    text += fmt::format(
+        "  node {}: {} peers, core {}, slots {} to {}, scp new {} delivered {} refused {} + {}, state {} - {}\n",
+        node->index, node->core->peers_up(), node->core->attached() ? "attached" : "absent",
+        stats.slots.oldest_kept.value, stats.slots.newest_closed.value, stats.scp.received_new,
+        stats.scp.delivered, stats.scp.refused_window, stats.scp.refused_limit,
+        stats.scp.state_requests_answered, stats.scp.state_requests_refused);
   }
   for (const std::string& failure : checkers_.failures()) text += "  FAILED: " + failure + "\n";
   const std::optional<std::string> missing = checkers_.Missing(present, oldest_kept);

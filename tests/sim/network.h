@@ -92,8 +92,6 @@ class Network {
   void Heal() { cut_.clear(); }
   // The connection that the two have is dead from now on; a new one between them would work.
   void KillConnection(size_t a, size_t b);
-  // As if a NAT in front of the node gave it another port.
-  void Rebind(size_t node);
   // A host that is no node of ours, at `address`.
   using Host = std::function<void(const SocketAddress& from, absl::Span<const uint8_t>)>;
   void AddHost(const SocketAddress& address, Host host) { hosts_[address] = std::move(host); }
@@ -107,8 +105,6 @@ class Network {
   bool Converged();
   uint64_t HandshakesCompleted() const;
   uint64_t trace() const { return trace_.value(); }
-  // Also of what is inside the datagrams: see entropy.h for when it is repeatable.
-  uint64_t content_trace() const { return content_trace_.value(); }
   uint64_t datagrams() const { return datagrams_; }
   bool failed() const { return !checkers_.failures().empty(); }
   // What went wrong, and the command that shows it again.
@@ -131,7 +127,6 @@ class Network {
     size_t index = 0;
     SecretSeed seed;
     NodeKey key;
-    SocketAddress address;  // as others see it
     std::unique_ptr<FakeCore> core;
     std::unique_ptr<Tap> tap;
     std::unique_ptr<transport::PeerTransport> transport;
@@ -160,7 +155,6 @@ class Network {
   Checkers checkers_;
   SetContents contents_;
   Trace trace_;
-  Trace content_trace_;
   Time now_ = kStart;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::map<std::pair<Time, uint64_t>, std::function<void()>> events_;  // the heap; equal times in order of insertion

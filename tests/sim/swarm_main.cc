@@ -65,9 +65,9 @@ const char* Parse(int argc, char** argv, Arguments& out) {
 
 void PrintRun(uint64_t seed, const overlay::sim::RunOutcome& run) {
   const overlay::sim::CheckerCounts& counts = run.counts;
-  fmt::print("seed {} {} trace {:016x} content {:016x}: {} nodes, {} faults, {} handshakes, {} datagrams, "
+  fmt::print("seed {} {} trace {:016x}: {} nodes, {} faults, {} handshakes, {} datagrams, "
              "{} envelopes ({} delivered), {} sets, {} transactions\n",
-             seed, run.ok ? "ok" : "FAILED", run.trace, run.content_trace, run.node_count, run.faults,
+             seed, run.ok ? "ok" : "FAILED", run.trace, run.node_count, run.faults,
              run.handshakes, run.datagrams, counts.envelopes_broadcast, counts.envelopes_delivered,
              counts.sets_delivered, counts.transactions_delivered);
 }

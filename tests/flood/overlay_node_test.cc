@@ -1,0 +1,70 @@
+// What the whole node adds to its components: who gets which event.
+#include "flood/overlay_node.h"
+
+#include "flood/base/crypto.h"
+#include "gtest/gtest.h"
+#include "tests/support/actions.h"
+#include "tests/support/xdr_builder.h"
+
+namespace overlay::flood {
+namespace {
+
+class OverlayNodeTest : public testing::Test {
+ protected:
+  void Connect(uint64_t peer) {
+    PeerInfo info;
+    info.key.bytes.fill(static_cast<uint8_t>(peer));
+    info.instance_nonce = peer;
+    Event(PeerConnected{PeerId{peer}, info});
+  }
+  void Event(const PeerEvent& event) {
+    out_.clear();
+    node_.OnPeerEvent(now_, event, out_);
+    node_.CheckInvariants();
+  }
+  void Core(const CoreInput& input) {
+    out_.clear();
+    node_.OnCoreInput(now_, input, out_);
+    node_.CheckInvariants();
+  }
+  void Announce(uint64_t peer, const Bytes& transaction) {
+    const auto hash = HashOf<TxHash>(transaction.span());
+    Event(TxControlReceived{
+        PeerId{peer},
+        Inv{{{hash, 100, Lane::kClassic, static_cast<uint32_t>(transaction.size())}}}});
+  }
+
+  XdrBuilder build_{1};
+  ActionList out_;
+  Time now_{std::chrono::seconds(100)};
+  OverlayNode node_{Limits{}, NodeOptions{.self = NodeKey{{0xee}}}, Random(1)};
+};
+
+// RequestEnded does not say what was asked for: the number alone leads it to its asker.
+TEST_F(OverlayNodeTest, TheEndOfARequestReachesWhoMadeIt) {
+  Connect(1);
+  Connect(2);
+  Core(CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
+  const Bytes transaction = build_.Transaction();
+  Announce(1, transaction);
+  const std::vector<RequestBodies> first = Commands<RequestBodies>(out_);
+  ASSERT_EQ(first.size(), 1u);
+  Announce(2, transaction);
+  EXPECT_TRUE(Commands<RequestBodies>(out_).empty()) << "one outstanding demand per hash";
+
+  const SetKey set{SetKind::kTxSet, build_.AnyHash<SetHash>()};
+  Event(ControlReceived{PeerId{1}, HaveSets{{{set, LedgerSeq{5}}}}});
+  Core(FetchSet{.key = set, .slot = LedgerSeq{5}, .peers = {}});
+  const std::vector<RequestSet> fetch = Commands<RequestSet>(out_);
+  ASSERT_EQ(fetch.size(), 1u);
+  EXPECT_NE(fetch[0].request, first[0].request);
+
+  Event(RequestEnded{PeerId{1}, first[0].request, false});
+  const std::vector<RequestBodies> second = Commands<RequestBodies>(out_);
+  ASSERT_EQ(second.size(), 1u) << "the next announcer is asked at once";
+  EXPECT_EQ(second[0].peer, PeerId{2});
+  EXPECT_TRUE(Commands<RequestSet>(out_).empty());
+}
+
+}  // namespace
+}  // namespace overlay::flood
