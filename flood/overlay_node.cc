@@ -284,6 +284,7 @@ void OverlayNode::Impl::Handle(Time, const OperatorDisconnect& disconnect, Actio
 // ---- common -----------------------------------------------------------------------------------
 
 void OverlayNode::Impl::WindowMoved(Time now, ActionList& out) {
+  stats_.slots = {window_.newest_closed(), window_.oldest_kept()};
   scp_.OnWindowMoved(now, out);
   sets_.OnWindowMoved(now, out);
 }

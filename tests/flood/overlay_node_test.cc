@@ -29,9 +29,8 @@ class OverlayNodeTest : public testing::Test {
   }
   void Announce(uint64_t peer, const Bytes& transaction) {
     const auto hash = HashOf<TxHash>(transaction.span());
-    Event(TxControlReceived{
-        PeerId{peer},
-        Inv{{{hash, 100, Lane::kClassic, static_cast<uint32_t>(transaction.size())}}}});
+    Event(TxControlReceived{PeerId{peer}, Inv{{{hash, 100, Lane::kClassic,
+                                                static_cast<uint32_t>(transaction.size())}}}});
   }
 
   XdrBuilder build_{1};
@@ -44,7 +43,8 @@ class OverlayNodeTest : public testing::Test {
 TEST_F(OverlayNodeTest, TheEndOfARequestReachesWhoMadeIt) {
   Connect(1);
   Connect(2);
-  Core(CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
+  Core(
+      CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
   const Bytes transaction = build_.Transaction();
   Announce(1, transaction);
   const std::vector<RequestBodies> first = Commands<RequestBodies>(out_);
@@ -64,6 +64,15 @@ TEST_F(OverlayNodeTest, TheEndOfARequestReachesWhoMadeIt) {
   ASSERT_EQ(second.size(), 1u) << "the next announcer is asked at once";
   EXPECT_EQ(second[0].peer, PeerId{2});
   EXPECT_TRUE(Commands<RequestSet>(out_).empty());
+}
+
+TEST_F(OverlayNodeTest, TheGaugesOfTheWindowFollowIt) {
+  Core(CoreAttached{
+      .judges_transactions = true, .deliver_transactions = true, .newest_closed = LedgerSeq{50}});
+  EXPECT_EQ(node_.stats().slots.newest_closed, LedgerSeq{50});
+  EXPECT_EQ(node_.stats().slots.oldest_kept, LedgerSeq{50} - (Limits{}.slots_kept_min - 1));
+  Core(LedgerClosed{.seq = LedgerSeq{51}, .hash = {}, .tracking = true, .keep_slots = {}});
+  EXPECT_EQ(node_.stats().slots.newest_closed, LedgerSeq{51});
 }
 
 }  // namespace

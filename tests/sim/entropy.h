@@ -1,7 +1,8 @@
 // tests/sim/entropy.h
 //
-// Takes chance and the date away from GnuTLS: the executable defines getrandom(), which libraries then call, and
-// GnuTLS is told a clock that stands still. So no draw of the kernel's decides what a simulation does.
+// Takes chance and the date away from GnuTLS: the executable defines getrandom(), which libraries
+// then call, and GnuTLS is told a clock that stands still. So no draw of the kernel's decides what
+// a simulation does.
 #ifndef OVERLAY_TESTS_SIM_ENTROPY_H_
 #define OVERLAY_TESTS_SIM_ENTROPY_H_
 

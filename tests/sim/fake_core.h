@@ -1,13 +1,13 @@
 // tests/sim/fake_core.h
 //
-// What stands for the consensus core of one node: it relays each envelope before it would judge it, offers and
-// fetches sets, submits transactions, gives verdicts and closes ledgers. It decides nothing: what it votes for is
-// what the first envelope of the slot named.
+// What stands for the consensus core of one node: it relays each envelope before it would judge it,
+// offers and fetches sets, submits transactions, gives verdicts and closes ledgers. It decides
+// nothing: what it votes for is what the first envelope of the slot named.
 //
 //   core.Attach(); core.Author(StatementKind::kPrepare, slot, 1); core.Close(slot);
 //
-// Like the client library it remembers what the daemon must be told again after a restart: the slots' newest
-// envelopes, its offers and its submissions.
+// Like the client library it remembers what the daemon must be told again after a restart: the
+// slots' newest envelopes, its offers and its submissions.
 // Every input and output passes the checkers.
 #ifndef OVERLAY_TESTS_SIM_FAKE_CORE_H_
 #define OVERLAY_TESTS_SIM_FAKE_CORE_H_
@@ -39,7 +39,8 @@ class FakeCore final : public server::CoreSink {
  public:
   using Input = std::function<void(flood::CoreInput)>;
 
-  FakeCore(size_t index, XdrBuilder& build, Checkers& checkers, SetContents& contents, Trace& trace);
+  FakeCore(size_t index, XdrBuilder& build, Checkers& checkers, SetContents& contents,
+           Trace& trace);
 
   // The daemon of this core: set while it runs.
   void set_daemon(Input input) { input_ = std::move(input); }
@@ -52,8 +53,8 @@ class FakeCore final : public server::CoreSink {
   void OnDaemonGone();  // no word to anybody
   bool attached() const { return attached_; }
 
-  // ---- what a core does; nothing while not attached, except that it is remembered where a core would
-  // A statement of this core, naming its quorum set and what it votes for in the slot.
+  // ---- what a core does; nothing while not attached, except that it is remembered where a core
+  // would A statement of this core, naming its quorum set and what it votes for in the slot.
   EnvelopeHash Author(StatementKind kind, LedgerSeq slot, uint32_t counter = 1);
   SetKey Offer(SetKind kind, Bytes bytes, std::optional<LedgerSeq> slot);
   void Fetch(const SetKey& key, std::optional<LedgerSeq> slot);
@@ -113,7 +114,7 @@ class FakeCore final : public server::CoreSink {
   // Handed to a restarted daemon again.
   std::vector<Remembered> broadcasts_;
   std::map<SetKey, std::pair<std::optional<LedgerSeq>, Bytes>> offers_;
-  std::map<TxHash, Bytes> submissions_;  // not externalized yet
+  std::map<TxHash, Bytes> submissions_;                // not externalized yet
   std::map<SetKey, std::optional<LedgerSeq>> wanted_;  // fetches not answered yet
   std::set<SetKey> fetching_;                          // of those, asked for in this session
 };

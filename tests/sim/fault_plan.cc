@@ -62,7 +62,8 @@ class FaultPlan {
 
  private:
   NetworkOptions Draw() {
-    const size_t nodes = options_.node_count.value_or(kNodesMin + random_.Below(kNodesMax - kNodesMin + 1));
+    const size_t nodes =
+        options_.node_count.value_or(kNodesMin + random_.Below(kNodesMax - kNodesMin + 1));
     return {.seed = options_.seed,
             .node_count = nodes,
             .link = base_link_,
@@ -160,6 +161,7 @@ void FaultPlan::Tick() {
 void FaultPlan::HealAll() {
   healed_ = true;
   net_.Note("healed");
+  net_.checkers().ExcuseDemands();
   net_.Heal();
   net_.SetLinks(base_link_);
   for (size_t i = 0; i < net_.node_count(); ++i) {
@@ -180,10 +182,11 @@ RunOutcome FaultPlan::Run() {
     outcome.ok = net_.RunUntil([this] { return net_.Converged(); }, kConvergeWithin);
   }
   if (!outcome.ok) {
-    outcome.replay = net_.Replay() + fmt::format("  again: overlay_sim --seed {}{}\n", options_.seed,
-                                                 options_.node_count
-                                                     ? fmt::format(" --nodes {}", *options_.node_count)
-                                                     : std::string());
+    outcome.replay =
+        net_.Replay() + fmt::format("  again: overlay_sim --seed {}{}\n", options_.seed,
+                                    options_.node_count
+                                        ? fmt::format(" --nodes {}", *options_.node_count)
+                                        : std::string());
   }
   outcome.trace = net_.trace();
   outcome.datagrams = net_.datagrams();

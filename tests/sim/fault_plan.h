@@ -1,12 +1,13 @@
 // tests/sim/fault_plan.h
 //
-// A run of the simulator from one seed: a network, traffic, faults drawn from the seed one after another; then
-// everything heals, and the network must converge by a deadline. Limits shrink at random, so that rare paths run.
+// A run of the simulator from one seed: a network, traffic, faults drawn from the seed one after
+// another; then everything heals, and the network must converge by a deadline. Limits shrink at
+// random, so that rare paths run.
 //
 //   RunOutcome outcome = RunFaultPlan({.seed = 7});
 //
-// Faults: loss, a slow link, jitter, partition, isolation, a dead connection, a core that detaches, a node that
-// restarts.
+// Faults: loss, a slow link, jitter, partition, isolation, a dead connection, a core that detaches,
+// a node that restarts.
 #ifndef OVERLAY_TESTS_SIM_FAULT_PLAN_H_
 #define OVERLAY_TESTS_SIM_FAULT_PLAN_H_
 
@@ -20,7 +21,8 @@
 
 namespace overlay::sim {
 
-// From healing to convergence: an idle time-out (30 s), the longest redial (20 s) and what a transfer takes.
+// From healing to convergence: an idle time-out (30 s), the longest redial (20 s) and what a
+// transfer takes.
 inline constexpr Duration kConvergeWithin = std::chrono::seconds(75);
 
 struct FaultPlanOptions {

@@ -49,7 +49,8 @@ class Network::Tap final : public server::NodeTap {
 
 class Network::Sink final : public transport::DatagramSink {
  public:
-  Sink(Network& net, size_t node) : net_(net), node_(node), buffer_(transport::kSinkBufferBytesMin) {}
+  Sink(Network& net, size_t node)
+      : net_(net), node_(node), buffer_(transport::kSinkBufferBytesMin) {}
 
   absl::Span<uint8_t> Buffer() override {
     used_ = 0;
@@ -198,7 +199,8 @@ void Network::StartNode(size_t index) {
   node.transport = *std::move(made);
   node.transport->SetWallTime(now_, {1'750'000'000'000'000 + ToMicros(elapsed())});
   node.node = std::make_unique<flood::OverlayNode>(
-      options_.limits, flood::NodeOptions{.self = node.key, .default_port = kPort}, random.Fork("node"));
+      options_.limits, flood::NodeOptions{.self = node.key, .default_port = kPort},
+      random.Fork("node"));
   const auto resolve = [this, index, life = node.life](Time, const std::string& host) {
     After(kResolveTime, [this, index, life, host] {
       Node& asker = *nodes_[index];
@@ -208,7 +210,8 @@ void Network::StartNode(size_t index) {
       asker.driver->OnResolved(now_, host, std::vector<SocketAddress>{AddressOf(number)});
     });
   };
-  node.driver = std::make_unique<server::NodeDriver>(node.node.get(), node.transport.get(), resolve);
+  node.driver =
+      std::make_unique<server::NodeDriver>(node.node.get(), node.transport.get(), resolve);
   node.driver->SetSink(node.core.get());
   node.driver->SetTap(node.tap.get());
   Configure(index);
@@ -221,13 +224,16 @@ void Network::Configure(size_t index) {
   for (size_t other = 0; other < nodes_.size(); ++other) {
     if (other == index || (other < index && !options_.dial_both)) continue;
     const std::string name = fmt::format("node-{}", other);
-    entries.push_back({.text = name, .host = name, .port = kPort, .pinned_key = nodes_[other]->key});
+    entries.push_back(
+        {.text = name, .host = name, .port = kPort, .pinned_key = nodes_[other]->key});
   }
   Input(index, flood::ConfigurePeers{flood::PeerEntrySource::kFile, std::move(entries)});
 }
 
 void Network::AddPeer(size_t index, const SocketAddress& address) {
-  flood::PeerEntry entry{.text = address.ToString(), .host = address.IpText(), .port = address.port,
+  flood::PeerEntry entry{.text = address.ToString(),
+                         .host = address.IpText(),
+                         .port = address.port,
                          .pinned_key = std::nullopt};
   Input(index, flood::OperatorConnect{std::move(entry)});
 }
@@ -292,7 +298,8 @@ void Network::Partition(const std::set<size_t>& side) {
 }
 
 void Network::KillConnection(size_t a, size_t b) {
-  for (Link* link : {&links_[{a, b}], &links_[{b, a}]}) link->dead.insert(link->seen.begin(), link->seen.end());
+  for (Link* link : {&links_[{a, b}], &links_[{b, a}]})
+    link->dead.insert(link->seen.begin(), link->seen.end());
 }
 
 bool Network::IsDead(Link& link, absl::Span<const uint8_t> payload) {
@@ -311,9 +318,10 @@ void Network::Transmit(size_t from, const SocketAddress& to, absl::Span<const ui
   const SocketAddress source = AddressOf(from);
   const auto host = hosts_.find(to);
   if (host != hosts_.end()) {
-    After(options_.link.delay, [host, source, copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
-      host->second(source, copy);
-    });
+    After(options_.link.delay,
+          [host, source, copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
+            host->second(source, copy);
+          });
     return;
   }
   const auto found = node_at_.find(to);
@@ -328,7 +336,8 @@ void Network::Transmit(size_t from, const SocketAddress& to, absl::Span<const ui
   }
 }
 
-void Network::SendFromHost(const SocketAddress& from, const SocketAddress& to, std::vector<uint8_t> payload) {
+void Network::SendFromHost(const SocketAddress& from, const SocketAddress& to,
+                           std::vector<uint8_t> payload) {
   const size_t node = node_at_.at(to);
   After(options_.link.delay,
         [this, node, from, payload = std::move(payload)] { Deliver(node, from, payload); });
@@ -368,14 +377,15 @@ bool Network::Converged() {
 uint64_t Network::HandshakesCompleted() const {
   uint64_t handshakes = handshakes_before_;
   for (const auto& node : nodes_) {
-    if (node->driver != nullptr) handshakes += node->transport->endpoint_counters().handshakes_completed;
+    if (node->driver != nullptr)
+      handshakes += node->transport->endpoint_counters().handshakes_completed;
   }
   return handshakes;
 }
 
 std::string Network::Replay() {
-  std::string text = fmt::format("\nseed {}, {} nodes, at {:.3f} s, {} datagrams\n", options_.seed, nodes_.size(),
-                                 ToSeconds(elapsed()), datagrams_);
+  std::string text = fmt::format("\nseed {}, {} nodes, at {:.3f} s, {} datagrams\n", options_.seed,
+                                 nodes_.size(), ToSeconds(elapsed()), datagrams_);
   for (const std::string& line : story_) text += "  " + line + "\n";
   std::vector<size_t> present;
   LedgerSeq oldest_kept;
@@ -388,7 +398,8 @@ std::string Network::Replay() {
     if (node->core->attached()) present.push_back(node->index);
     const flood::NodeStats& stats = node->node->stats();
     text += fmt::format(
-        "  node {}: {} peers, core {}, slots {} to {}, scp new {} delivered {} refused {} + {}, state {} - {}\n",
+        "  node {}: {} peers, core {}, slots {} to {}, scp new {} delivered {} refused {} + {}, "
+        "state {} - {}\n",
         node->index, node->core->peers_up(), node->core->attached() ? "attached" : "absent",
         stats.slots.oldest_kept.value, stats.slots.newest_closed.value, stats.scp.received_new,
         stats.scp.delivered, stats.scp.refused_window, stats.scp.refused_limit,

@@ -1,18 +1,23 @@
 // tests/sim/network.h
 //
-// 2 to 7 whole nodes (OverlayNode, PeerTransport with its real QUIC endpoint, NodeDriver: what the daemon runs)
-// with a fake core each, over virtual UDP links, in virtual time, from one seed. No socket, thread or clock.
+// 2 to 7 whole nodes (OverlayNode, PeerTransport with its real QUIC endpoint, NodeDriver: what the
+// daemon runs) with a fake core each, over virtual UDP links, in virtual time, from one seed. No
+// socket, thread or clock.
 //
 //   Network net({.seed = 7, .node_count = 4, .link = {.delay = 40ms, .loss = 0.01}});
 //   ASSERT_TRUE(net.RunUntil(AllConnected(net), 10s)) << net.Replay();
 //
 // Rules
-//   R1  The same options give the same trace(): times and sizes of datagrams, inputs and outputs of cores.
-//   R2  Each turn of a node is the daemon's: datagrams, deadlines, events, one WriteTurn. Invariants are checked
-//       after it.
-//   R3  More than events_max events, or kTurnsPerMomentMax turns of a node at one moment, is a livelock: a failure.
-//   R4  A failure of a checker ends the run: RunUntil() is false, and Replay() says what and how to see it again.
-//   R5  Node i dials those with a higher number, unless dial_both: then a link has two dials that meet.
+//   R1  The same options give the same trace(): times and sizes of datagrams, inputs and outputs of
+//       cores.
+//   R2  Each turn of a node is the daemon's: datagrams, deadlines, events, one WriteTurn.
+//       Invariants are checked after it.
+//   R3  More than events_max events, or kTurnsPerMomentMax turns of a node at one moment, is a
+//       livelock: a failure.
+//   R4  A failure of a checker ends the run: RunUntil() is false, and Replay() says what and how to
+//       see it again.
+//   R5  Node i dials those with a higher number, unless dial_both: then a link has two dials that
+//       meet.
 #ifndef OVERLAY_TESTS_SIM_NETWORK_H_
 #define OVERLAY_TESTS_SIM_NETWORK_H_
 
@@ -57,7 +62,8 @@ class Network {
   // ---- time
   Time now() const { return now_; }
   Duration elapsed() const { return now_ - kStart; }
-  // Steps until `done` or the deadline; false also when a checker has failed. `done` is asked once a millisecond.
+  // Steps until `done` or the deadline; false also when a checker has failed. `done` is asked once
+  // a millisecond.
   bool RunUntil(const std::function<bool()>& done, Duration limit);
   // False when a checker has failed.
   bool Run(Duration time);
@@ -77,7 +83,8 @@ class Network {
   void StartNode(size_t node);
   void AddPeer(size_t node, const SocketAddress& address);  // configures one more, by the operator
 
-  // Every `interval` a slot: one core proposes a set, all vote in four steps, and close it. Until StopLedgers().
+  // Every `interval` a slot: one core proposes a set, all vote in four steps, and close it. Until
+  // StopLedgers().
   void StartLedgers(Duration interval);
   void StopLedgers() { ledger_interval_ = {}; }
   LedgerSeq slot() const { return slot_; }
@@ -95,7 +102,8 @@ class Network {
   // A host that is no node of ours, at `address`.
   using Host = std::function<void(const SocketAddress& from, absl::Span<const uint8_t>)>;
   void AddHost(const SocketAddress& address, Host host) { hosts_[address] = std::move(host); }
-  void SendFromHost(const SocketAddress& from, const SocketAddress& to, std::vector<uint8_t> payload);
+  void SendFromHost(const SocketAddress& from, const SocketAddress& to,
+                    std::vector<uint8_t> payload);
 
   // ---- outcome
   Checkers& checkers() { return checkers_; }
@@ -157,7 +165,8 @@ class Network {
   Trace trace_;
   Time now_ = kStart;
   std::vector<std::unique_ptr<Node>> nodes_;
-  std::map<std::pair<Time, uint64_t>, std::function<void()>> events_;  // the heap; equal times in order of insertion
+  std::map<std::pair<Time, uint64_t>, std::function<void()>>
+      events_;  // the heap; equal times in order of insertion
   uint64_t next_event_ = 0;
   uint64_t events_done_ = 0;
   std::map<std::pair<size_t, size_t>, Link> links_;

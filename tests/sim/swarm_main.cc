@@ -65,11 +65,12 @@ const char* Parse(int argc, char** argv, Arguments& out) {
 
 void PrintRun(uint64_t seed, const overlay::sim::RunOutcome& run) {
   const overlay::sim::CheckerCounts& counts = run.counts;
-  fmt::print("seed {} {} trace {:016x}: {} nodes, {} faults, {} handshakes, {} datagrams, "
-             "{} envelopes ({} delivered), {} sets, {} transactions\n",
-             seed, run.ok ? "ok" : "FAILED", run.trace, run.node_count, run.faults,
-             run.handshakes, run.datagrams, counts.envelopes_broadcast, counts.envelopes_delivered,
-             counts.sets_delivered, counts.transactions_delivered);
+  fmt::print(
+      "seed {} {} trace {:016x}: {} nodes, {} faults, {} handshakes, {} datagrams, "
+      "{} envelopes ({} delivered), {} sets, {} transactions\n",
+      seed, run.ok ? "ok" : "FAILED", run.trace, run.node_count, run.faults, run.handshakes,
+      run.datagrams, counts.envelopes_broadcast, counts.envelopes_delivered, counts.sets_delivered,
+      counts.transactions_delivered);
 }
 
 }  // namespace
@@ -81,8 +82,9 @@ int main(int argc, char** argv) {
   }
   Arguments arguments;
   if (const char* wrong = Parse(argc, argv, arguments)) {
-    fmt::print(stderr, "overlay_sim: '{}' is not understood, or its value is missing or out of range\n{}", wrong,
-               kHelp);
+    fmt::print(stderr,
+               "overlay_sim: '{}' is not understood, or its value is missing or out of range\n{}",
+               wrong, kHelp);
     return 2;
   }
   overlay::BugsAreFatal(true);
@@ -96,7 +98,8 @@ int main(int argc, char** argv) {
     // A checker that inspected nothing has proved nothing.
     const bool inspected = run.counts.envelopes_converged > 0 && run.counts.sets_converged > 0 &&
                            run.counts.datagrams_searched > 0 && run.handshakes > 0;
-    if (run.ok && !inspected) fmt::print("seed {}: a checker inspected nothing\n", arguments.plan.seed);
+    if (run.ok && !inspected)
+      fmt::print("seed {}: a checker inspected nothing\n", arguments.plan.seed);
     failures += !run.ok || !inspected;
     std::fflush(stdout);
   }

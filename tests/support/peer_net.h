@@ -33,7 +33,7 @@ class PeerNet {
     Duration delay = std::chrono::milliseconds(5);  // one way
     Duration jitter{};
     double loss = 0;
-    uint64_t bytes_per_second = 0;      // 0: no limit
+    uint64_t bytes_per_second = 0;         // 0: no limit
     size_t queue_bytes = size_t{1} << 40;  // drop-tail, with a rate only
     uint64_t seed = 1;
   };

@@ -1,12 +1,12 @@
 // tests/support/virtual_link.h
 //
-// One direction of a network path in virtual time: delay, jitter, a rate with a drop-tail queue, loss,
-// duplication, corruption. The one link model of all tests; who owns it keeps the packets.
+// One direction of a network path in virtual time: delay, jitter, a rate with a drop-tail queue,
+// loss, duplication, corruption. The one link model of all tests; who owns it keeps the packets.
 //
 //   for (Time at : link.Pass(now, payload, random)) Deliver(at, payload);
 //
-// Draws from `random` in the same order whatever the options, so that one option less does not shift
-// the rest.
+// Draws from `random` in the same order whatever the options, so that one option less does not
+// shift the rest.
 #ifndef OVERLAY_TESTS_SUPPORT_VIRTUAL_LINK_H_
 #define OVERLAY_TESTS_SUPPORT_VIRTUAL_LINK_H_
 
