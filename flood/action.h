@@ -1,7 +1,7 @@
 // flood/action.h
 //
-// What the protocol rules want done: appended to an ActionList by every input, executed by the owner in
-// order (server/node_driver in the daemon and in the simulator).
+// What the protocol rules want done: appended to an ActionList by every input, executed by the
+// owner in order (server/node_driver in the daemon and in the simulator).
 #ifndef OVERLAY_FLOOD_ACTION_H_
 #define OVERLAY_FLOOD_ACTION_H_
 
@@ -20,8 +20,8 @@ struct ResolveHost {
   std::string host;
 };
 
-// A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode takes it out
-// again and scores the peer, so it never reaches the owner.
+// A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode
+// takes it out again and scores the peer, so it never reaches the owner.
 using Action = std::variant<PeerCommand, CoreOutput, ResolveHost, PeerOffence>;
 // Whose a request is shows in its number, because RequestEnded and CancelRequest do not say: those
 // that we make for sets begin here, for bodies at kTxRequestIdFirst (tx_request_tracker.h), and

@@ -1,18 +1,21 @@
 // flood/core_io.h
 //
-// The border between the protocol rules and the consensus core: CoreInput is what a core (through the gRPC
-// edge, or a simulated one) says, CoreOutput what it is told. proto/overlay/v1/core.proto documents what each
-// means to a core; here stands what the edge and flood owe each other.
+// The border between the protocol rules and the consensus core: CoreInput is what a core (through
+// the gRPC edge, or a simulated one) says, CoreOutput what it is told. proto/overlay/v1/core.proto
+// documents what each means to a core; here stands what the edge and flood owe each other.
 //
 // Contract
-//   K1  At most one core is attached. CoreAttached begins a session, CoreDetached ends it; everything between
-//       belongs to it, and nothing comes outside. The edge checks session numbers and observers.
-//   K2  The edge has parsed and bounded what it hands over; flood answers what is wrong with a value inside
-//       by name (CoreRefused or the result of its kind) and goes on.
-//   K3  Envelopes and transactions for the core are pulled: flood hands over at most as many as it was given
-//       room for (CoreRoom), and keeps the rest in its own bounded queues, where newer envelopes supersede.
-//   K4  Every BroadcastEnvelope with an id, RequestState, Submission, OfferChunk that ends an offer, FetchSet,
-//       TxSetExternalized, TopQuery and SetPeers gets exactly one final answer while the session lasts.
+//   K1  At most one core is attached. CoreAttached begins a session, CoreDetached ends it;
+//       everything between belongs to it, and nothing comes outside. The edge checks session
+//       numbers and observers.
+//   K2  The edge has parsed and bounded what it hands over; flood answers what is wrong with a
+//       value inside by name (CoreRefused or the result of its kind) and goes on.
+//   K3  Envelopes and transactions for the core are pulled: flood hands over at most as many as it
+//       was given room for (CoreRoom), and keeps the rest in its own bounded queues, where newer
+//       envelopes supersede.
+//   K4  Every BroadcastEnvelope with an id, RequestState, Submission, OfferChunk that ends an
+//       offer, FetchSet, TxSetExternalized, TopQuery and SetPeers gets exactly one final answer
+//       while the session lasts.
 // Threads: none; values belong to the loop thread.
 #ifndef OVERLAY_FLOOD_CORE_IO_H_
 #define OVERLAY_FLOOD_CORE_IO_H_
@@ -41,18 +44,19 @@ struct Bid {
   friend bool operator==(const Bid&, const Bid&) = default;
 };
 
-// ---- core -> flood ----------------------------------------------------------------------------------------
+// ---- core -> flood
+// ----------------------------------------------------------------------------------------
 
 enum class StatePolicy : uint8_t {
   kCache,  // peers' requests for state are answered from what is kept; the core is asked only for older slots
-  kCore,   // the core is always asked in addition
+  kCore,  // the core is always asked in addition
 };
 
 struct CoreAttached {
   bool judges_transactions = false;   // false: arrival is enough to be announced and proposed
   bool deliver_transactions = false;  // true: peers' transactions are delivered to the core
   StatePolicy state_policy = StatePolicy::kCache;
-  LedgerSeq newest_closed;            // 0: unknown
+  LedgerSeq newest_closed;  // 0: unknown
 };
 struct CoreDetached {};
 
@@ -150,11 +154,12 @@ struct CancelTopQuery {
   uint64_t id = 0;
 };
 
-// One peer of the configured set, parsed by the edge: "host", "host:port", "[v6]:port", "G...@host:port".
+// One peer of the configured set, parsed by the edge: "host", "host:port", "[v6]:port",
+// "G...@host:port".
 struct PeerEntry {
-  std::string text;                  // as given
-  std::string host;                  // name or IP literal, without brackets
-  std::optional<uint16_t> port;      // none: default port
+  std::string text;              // as given
+  std::string host;              // name or IP literal, without brackets
+  std::optional<uint16_t> port;  // none: default port
   std::optional<NodeKey> pinned_key;
   bool preferred = false;
   friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
@@ -164,23 +169,26 @@ enum class PeerEntrySource : uint8_t { kFile, kCore, kOperator };
 struct ConfigurePeers {
   PeerEntrySource source = PeerEntrySource::kFile;
   std::vector<PeerEntry> entries;
-  bool disconnect_removed = false;  // else connections to removed entries are kept, and not redialled
+  bool disconnect_removed =
+      false;  // else connections to removed entries are kept, and not redialled
 };
 struct OperatorConnect {
   PeerEntry entry;
 };
-// Closes the peer and removes it from the operator's part; it is not redialled unless configured elsewhere.
+// Closes the peer and removes it from the operator's part; it is not redialled unless configured
+// elsewhere.
 struct OperatorDisconnect {
   NodeKey key;
 };
 
 using CoreInput =
     std::variant<CoreAttached, CoreDetached, CoreRoom, BroadcastEnvelope, RequestState, StateReply,
-                 EnvelopeVerdict, SubmitTransactions, TransactionVerdicts, OfferChunk, FetchSet, CancelFetch,
-                 LedgerClosed, TxSetExternalized, TopQuery, CancelTopQuery, ConfigurePeers, OperatorConnect,
-                 OperatorDisconnect>;
+                 EnvelopeVerdict, SubmitTransactions, TransactionVerdicts, OfferChunk, FetchSet,
+                 CancelFetch, LedgerClosed, TxSetExternalized, TopQuery, CancelTopQuery,
+                 ConfigurePeers, OperatorConnect, OperatorDisconnect>;
 
-// ---- flood -> core ----------------------------------------------------------------------------------------
+// ---- flood -> core
+// ----------------------------------------------------------------------------------------
 
 struct CorePeerUp {
   PeerId peer;
@@ -196,9 +204,9 @@ struct CorePeerDown {
 // What a skim of an envelope finds; hints until the core has judged.
 struct EnvelopeRefs {
   LedgerSeq slot;
-  NodeKey node;                     // that signed
+  NodeKey node;  // that signed
   SetHash quorum_set;
-  std::vector<SetHash> tx_sets;     // named, without the zero hash, each once
+  std::vector<SetHash> tx_sets;  // named, without the zero hash, each once
 };
 struct DeliverEnvelope {
   Bytes envelope;
@@ -212,7 +220,7 @@ struct BroadcastResult {
   EnvelopeHash hash;
   uint32_t peers_sent = 0;
   uint32_t peers_queued = 0;  // of those, how many must wait for credit
-  bool superseded = false;    // a newer one of its node, slot and phase had been broadcast: not sent
+  bool superseded = false;  // a newer one of its node, slot and phase had been broadcast: not sent
   uint32_t peers_superseded = 0;  // not sent to for that reason
   uint32_t peers_known = 0;       // not sent to because they have it
 };
@@ -228,7 +236,8 @@ struct StateWanted {
   NodeKey peer;
   LedgerSeq from;
 };
-// Envelopes or transactions lost at a limit on the way to or from the core: ask for state of these slots.
+// Envelopes or transactions lost at a limit on the way to or from the core: ask for state of these
+// slots.
 struct Overflow {
   enum class Direction : uint8_t { kToCore, kFromCore };
   Direction direction = Direction::kToCore;
@@ -251,7 +260,8 @@ struct SubmitResult {
   uint64_t number = 0;
   TxHash hash;
   SubmitOutcome outcome = SubmitOutcome::kAdded;
-  std::optional<uint64_t> fee_wanted;  // with kFeeTooLow: the lowest inclusion fee that would do now
+  std::optional<uint64_t>
+      fee_wanted;      // with kFeeTooLow: the lowest inclusion fee that would do now
   std::string detail;  // what was wrong, or the fee that would have been enough
 };
 struct DeliverTransaction {
@@ -300,8 +310,8 @@ struct TopSnapshot {
 struct CoreRefused {
   enum class Stream : uint8_t { kScp, kTransactions, kTxSets };
   Stream stream = Stream::kScp;
-  std::optional<uint64_t> id;    // of the message, where it has one
-  std::optional<SetKey> key;     // of the set, where it has one
+  std::optional<uint64_t> id;  // of the message, where it has one
+  std::optional<SetKey> key;   // of the set, where it has one
   std::string field;
   std::string value;
   std::string expected;
@@ -313,9 +323,9 @@ struct PeersConfigured {
 };
 
 using CoreOutput =
-    std::variant<CorePeerUp, CorePeerDown, DeliverEnvelope, BroadcastResult, StateDone, StateWanted, Overflow,
-                 SubmitResult, DeliverTransaction, Offered, SetAvailable, FetchProgress, FetchFailed,
-                 ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured>;
+    std::variant<CorePeerUp, CorePeerDown, DeliverEnvelope, BroadcastResult, StateDone, StateWanted,
+                 Overflow, SubmitResult, DeliverTransaction, Offered, SetAvailable, FetchProgress,
+                 FetchFailed, ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured>;
 
 }  // namespace overlay::flood
 

@@ -1,7 +1,8 @@
 // flood/node_stats.h
 //
-// What a node counts. Plain numbers, written by the loop thread alone; the metrics edge copies them out on the
-// loop thread (server/metrics.h), so nothing here is atomic. Each member names its metric in docs/metrics.md.
+// What a node counts. Plain numbers, written by the loop thread alone; the metrics edge copies them
+// out on the loop thread (server/metrics.h), so nothing here is atomic. Each member names its
+// metric in docs/metrics.md.
 #ifndef OVERLAY_FLOOD_NODE_STATS_H_
 #define OVERLAY_FLOOD_NODE_STATS_H_
 
@@ -17,23 +18,23 @@ namespace overlay::flood {
 struct ScpStats {
   uint64_t received_new = 0;
   uint64_t received_duplicate = 0;
-  uint64_t refused_window = 0;      // slot outside the window
-  uint64_t refused_limit = 0;       // a bound per sender or of the seen set
+  uint64_t refused_window = 0;  // slot outside the window
+  uint64_t refused_limit = 0;   // a bound per sender or of the seen set
   uint64_t refused_malformed = 0;
   uint64_t superseded_inbound = 0;  // before it reached the core
   uint64_t delivered = 0;
   uint64_t redelivered = 0;
-  uint64_t broadcast = 0;           // envelopes that the core broadcast
-  uint64_t copies_sent = 0;         // handed to peers' queues
+  uint64_t broadcast = 0;    // envelopes that the core broadcast
+  uint64_t copies_sent = 0;  // handed to peers' queues
   uint64_t copies_acknowledged = 0;
-  uint64_t copies_superseded = 0;   // taken back from a queue
-  uint64_t copies_dropped = 0;      // a peer's queue was full
+  uint64_t copies_superseded = 0;  // taken back from a queue
+  uint64_t copies_dropped = 0;     // a peer's queue was full
   uint64_t state_requests_answered = 0;
   uint64_t state_requests_refused = 0;
-  uint64_t seen_hashes = 0;         // gauge
-  uint64_t kept_envelopes = 0;      // gauge
-  uint64_t kept_bytes = 0;          // gauge
-  uint64_t core_queue = 0;          // gauge: waiting for the core
+  uint64_t seen_hashes = 0;     // gauge
+  uint64_t kept_envelopes = 0;  // gauge
+  uint64_t kept_bytes = 0;      // gauge
+  uint64_t core_queue = 0;      // gauge: waiting for the core
   Time last_received{};
 };
 
@@ -43,7 +44,7 @@ struct TxStats {
   uint64_t received_duplicate = 0;
   uint64_t received_duplicate_bytes = 0;
   uint64_t received_bytes = 0;
-  uint64_t announced = 0;           // hashes x peers
+  uint64_t announced = 0;  // hashes x peers
   uint64_t announcements_received = 0;
   uint64_t demanded = 0;
   uint64_t demand_timeouts = 0;
@@ -58,9 +59,9 @@ struct TxStats {
   uint64_t verdict_stale = 0;
   uint64_t verdict_later = 0;
   uint64_t externalized = 0;
-  uint64_t mempool_count = 0;       // gauge
-  uint64_t mempool_bytes = 0;       // gauge
-  uint64_t pending_count = 0;       // gauge
+  uint64_t mempool_count = 0;          // gauge
+  uint64_t mempool_bytes = 0;          // gauge
+  uint64_t pending_count = 0;          // gauge
   uint64_t tracked_announcements = 0;  // gauge
   Time last_received{};
 };
@@ -69,23 +70,23 @@ struct SetStats {
   uint64_t offered = 0;
   uint64_t fetched = 0;
   uint64_t fetch_failed = 0;
-  uint64_t fetch_next_source = 0;   // a second or later source asked
+  uint64_t fetch_next_source = 0;  // a second or later source asked
   uint64_t wrong_hash = 0;
   uint64_t received_bytes = 0;
   uint64_t duplicate_bytes = 0;
   uint64_t served = 0;
   uint64_t served_not_found = 0;
-  uint64_t cached_count = 0;        // gauge
-  uint64_t cached_bytes = 0;        // gauge
-  uint64_t quorum_sets = 0;         // gauge
-  uint64_t fetching = 0;            // gauge
+  uint64_t cached_count = 0;  // gauge
+  uint64_t cached_bytes = 0;  // gauge
+  uint64_t quorum_sets = 0;   // gauge
+  uint64_t fetching = 0;      // gauge
   Time last_received{};
 };
 
 struct PeerStats {
-  uint64_t connected = 0;    // gauge
-  uint64_t inbound = 0;      // gauge
-  uint64_t dialling = 0;     // gauge
+  uint64_t connected = 0;  // gauge
+  uint64_t inbound = 0;    // gauge
+  uint64_t dialling = 0;   // gauge
   uint64_t dials = 0;
   uint64_t dials_failed = 0;
   std::array<uint64_t, kOffenceCount> offences{};

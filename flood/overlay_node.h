@@ -1,23 +1,25 @@
 // flood/overlay_node.h
 //
-// One node's protocol, whole: owns the components (SCP flood, transactions, sets, peers) and routes inputs to
-// them. Sans-IO: every input carries `now`, every effect is appended to `out`, and the owner executes `out` in
-// order before the next input. The daemon and the simulator run this same object.
+// One node's protocol, whole: owns the components (SCP flood, transactions, sets, peers) and routes
+// inputs to them. Sans-IO: every input carries `now`, every effect is appended to `out`, and the
+// owner executes `out` in order before the next input. The daemon and the simulator run this same
+// object.
 //
 //   node.OnPeerEvent(now, event, out);      // from transport
 //   node.OnCoreInput(now, input, out);      // from the core or the operator
 //   node.OnDeadline(now, out);              // when NextDeadline() has come
 //
 // Rules are in the components' headers; the only ones here are of order:
-//   R1  What one input causes is complete in its `out`; nothing is kept for a later call except deadlines.
-//   R2  On PeerConnected, in this order: ask for SCP state (once per connection), HaveSets for the kept slots,
-//       CoreStatus, then the mempool's announcements at their rate.
-//   R3  A set is cached before the core is told of it, and a newly cached set is announced to all peers not
-//       known to have it.
+//   R1  What one input causes is complete in its `out`; nothing is kept for a later call except
+//       deadlines.
+//   R2  On PeerConnected, in this order: ask for SCP state (once per connection), HaveSets for the
+//       kept slots, CoreStatus, then the mempool's announcements at their rate.
+//   R3  A set is cached before the core is told of it, and a newly cached set is announced to all
+//       peers not known to have it.
 //
 // Bounds   those of the components (base/limits.h).
-// Cost     O(peers) for a broadcast; the rest as each component says. No input costs more than 200 us beyond
-//          hashing its own payload.
+// Cost     O(peers) for a broadcast; the rest as each component says. No input costs more than 200
+//          us beyond hashing its own payload.
 // Time     argument only; a step backwards delays work, never breaks a rule.
 // Threads  none: owned by the loop thread.
 #ifndef OVERLAY_FLOOD_OVERLAY_NODE_H_

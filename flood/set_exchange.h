@@ -1,21 +1,23 @@
 // flood/set_exchange.h
 //
-// Sets, whole: what is held (caches), what is missing (fetcher), who is served (server), what the core offers,
-// and which peer has said that it holds what. OverlayNode routes inputs here.
+// Sets, whole: what is held (caches), what is missing (fetcher), who is served (server), what the
+// core offers, and which peer has said that it holds what. OverlayNode routes inputs here.
 //
 // Rules
-//   R1  A set that an envelope names and that is not held is fetched at once, before the core asks: from the
-//       envelope's sender, then whoever said HaveTxSet. The zero hash is never fetched, announced or accepted.
-//       Why: the core will ask for it within a millisecond; a ledger waits for the slowest fetch.
+//   R1  A set that an envelope names and that is not held is fetched at once, before the core asks:
+//       from the envelope's sender, then whoever said HaveTxSet. The zero hash is never fetched,
+//       announced or accepted. Why: the core will ask for it within a millisecond; a ledger waits
+//       for the slowest fetch.
 //   R2  A set is cached before the core is told of it, and before any peer is.
-//   R3  A set that enters the cache is announced to all peers not known to have it; a new peer is told of all
-//       that is kept, newest slot first.
+//   R3  A set that enters the cache is announced to all peers not known to have it; a new peer is
+//       told of all that is kept, newest slot first.
 //       Why: a peer whose source died finds the next one without asking around.
-//   R4  Of what a peer says that it has, have_sets_per_peer_slot_max a slot and have_sets_per_peer_max in all are
-//       remembered; beyond that the lowest slot goes.
-//   R5  The slot of a set is what the core says: in its offer, its fetch, or the first envelope that it
-//       broadcast. Envelopes that nobody judged only make guests.
-//   R6  A fetch by the core ends in exactly one of SetAvailable and FetchFailed (cancelled, expired, no room).
+//   R4  Of what a peer says that it has, have_sets_per_peer_slot_max a slot and
+//       have_sets_per_peer_max in all are remembered; beyond that the lowest slot goes.
+//   R5  The slot of a set is what the core says: in its offer, its fetch, or the first envelope
+//       that it broadcast. Envelopes that nobody judged only make guests.
+//   R6  A fetch by the core ends in exactly one of SetAvailable and FetchFailed (cancelled,
+//       expired, no room).
 //
 // Bounds   those of the parts; R4.
 // Cost     O(peers) when a set enters the cache; O(log n) else, plus hashing what arrives.

@@ -1,32 +1,37 @@
 // flood/set_fetcher.h
 //
-// Gets transaction sets and quorum sets that are named but not held: whom to ask, when to ask the next, and
-// whether what came is what was asked for.
+// Gets transaction sets and quorum sets that are named but not held: whom to ask, when to ask the
+// next, and whether what came is what was asked for.
 //
-// A *want* is one set that is missing. It is a prefetch (an envelope of a peer names it), the core's (the core
-// asked, or broadcast an envelope that names it), or both.
+// A *want* is one set that is missing. It is a prefetch (an envelope of a peer names it), the
+// core's (the core asked, or broadcast an envelope that names it), or both.
 //
 // Rules
-//   R1  Sources in order: the peers that the core named, the senders of envelopes that name the set, those that
-//       said HaveTxSet; for the core's wants then all other peers. Within a pass no source is asked twice.
-//       Why: the sender of a vote for a set almost always has it.
-//   R2  As many sources are asked at once as the core wished (1 to 3, else 1). Not-found, disconnect and a
-//       broken stream move to the next source at once; no first byte within set_first_byte_timeout_min, or no
-//       further byte for 1 s, asks the next one in parallel, and the slow one stays in the race.
-//       Why: a silent source must not cost more than one time-out, and may only have been slow.
-//   R3  The SHA-256 of what arrives is computed as it arrives; only a complete answer with the right hash ends a
-//       want, and then all other requests for it are cancelled. A wrong one is an offence of its source.
-//   R4  When all sources have failed, they are all asked again, one pass after 1.5 s, backing off to 15 s; a new
-//       source (a HaveTxSet, an envelope that names the set) is asked at once.
-//       Why: one source that never answers, or answers not-found too early, must not end a want for ever.
-//   R5  A want dies with its slot; the core's is then answered `expired`. One that the core holds until it
-//       cancels does not die. A want that has no slot does not die by arithmetic on slots.
-//   R6  Prefetches: set_prefetch_per_peer_max by the peer that named them first, set_prefetch_total_max in all;
-//       over it none is begun. The core's wants have set_core_fetch_max places of their own for requests, and
-//       wait for a place beyond that, kCoreWantCountMax in all.
-//   R7  The announced length is a limit, never an allocation; a source that sends more or announces more than
-//       the limit of the kind is cut off (and it is an offence). All sets in progress together hold
-//       set_fetch_bytes_in_progress_max; a chunk beyond that breaks the request that brought it.
+//   R1  Sources in order: the peers that the core named, the senders of envelopes that name the
+//       set, those that said HaveTxSet; for the core's wants then all other peers. Within a pass no
+//       source is asked twice. Why: the sender of a vote for a set almost always has it.
+//   R2  As many sources are asked at once as the core wished (1 to 3, else 1). Not-found,
+//       disconnect and a broken stream move to the next source at once; no first byte within
+//       set_first_byte_timeout_min, or no further byte for 1 s, asks the next one in parallel, and
+//       the slow one stays in the race. Why: a silent source must not cost more than one time-out,
+//       and may only have been slow.
+//   R3  The SHA-256 of what arrives is computed as it arrives; only a complete answer with the
+//       right hash ends a want, and then all other requests for it are cancelled. A wrong one is an
+//       offence of its source.
+//   R4  When all sources have failed, they are all asked again, one pass after 1.5 s, backing off
+//       to 15 s; a new source (a HaveTxSet, an envelope that names the set) is asked at once.
+//       Why: one source that never answers, or answers not-found too early, must not end a want for
+//       ever.
+//   R5  A want dies with its slot; the core's is then answered `expired`. One that the core holds
+//       until it cancels does not die. A want that has no slot does not die by arithmetic on slots.
+//   R6  Prefetches: set_prefetch_per_peer_max by the peer that named them first,
+//       set_prefetch_total_max in all; over it none is begun. The core's wants have
+//       set_core_fetch_max places of their own for requests, and wait for a place beyond that,
+//       kCoreWantCountMax in all.
+//   R7  The announced length is a limit, never an allocation; a source that sends more or announces
+//       more than the limit of the kind is cut off (and it is an offence). All sets in progress
+//       together hold set_fetch_bytes_in_progress_max; a chunk beyond that breaks the request that
+//       brought it.
 //
 // Bounds   see R6, R7; sources of a want: kSourceCountMax.
 // Cost     O(log wants) an event, plus hashing the chunk (0.75 ns a byte).
@@ -78,7 +83,8 @@ class SetFetcher {
   bool Prefetch(Time now, const SetKey& key, LedgerSeq slot, PeerId named_by, ActionList& out);
   // The core broadcast an envelope that names it: the want binds to that slot.
   void WantForCore(Time now, const SetKey& key, LedgerSeq slot, ActionList& out);
-  // The core asks. `named` come first, in order. A second call only widens. False: no place (kNoRoom).
+  // The core asks. `named` come first, in order. A second call only widens. False: no place
+  // (kNoRoom).
   struct CoreFetch {
     SetKey key;
     std::optional<LedgerSeq> slot;
@@ -154,7 +160,8 @@ class SetFetcher {
   // At the end, or untried again if it had failed.
   void AddSourceTo(Want& want, PeerId peer);
   void AddFirst(Want& want, const std::vector<PeerId>& named);
-  // Begins requests while the want has room for them and untried sources; else arms the retry of R4.
+  // Begins requests while the want has room for them and untried sources; else arms the retry of
+  // R4.
   void Pump(Time now, const SetKey& key, Want& want, ActionList& out);
   // Core wants that had no place (R6).
   void PumpWaiting(Time now, ActionList& out);

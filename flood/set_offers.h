@@ -3,10 +3,12 @@
 // Puts together the sets that the core offers in chunks.
 //
 // Rules
-//   R1  Chunks of one offer come in order and without gaps; a chunk at offset 0 begins the offer anew. Anything
-//       else breaks the offer: it is discarded and the core is told field, value and what was expected.
+//   R1  Chunks of one offer come in order and without gaps; a chunk at offset 0 begins the offer
+//       anew. Anything else breaks the offer: it is discarded and the core is told field, value and
+//       what was expected.
 //   R2  core_offers_open_max are open at once; one more is refused by name.
-//   R3  The SHA-256 of the whole must be the offered hash, else the offer is discarded and refused by name.
+//   R3  The SHA-256 of the whole must be the offered hash, else the offer is discarded and refused
+//       by name.
 //
 // Bounds   R2; the total is checked against the limit of the kind before the first byte is kept.
 // Cost     hashing and copying the chunk. Time: none. Threads: none.

@@ -1,16 +1,19 @@
 // flood/set_server.h
 //
-// Answers peers' requests for sets: how many at a time, how long one waits for a set that the core has promised.
+// Answers peers' requests for sets: how many at a time, how long one waits for a set that the core
+// has promised.
 //
 // Rules
-//   R1  A peer is served sets_served_per_peer_max sets at once; sets_served_queue_per_peer_max more wait in
-//       order; beyond that the answer is not-found.
+//   R1  A peer is served sets_served_per_peer_max sets at once; sets_served_queue_per_peer_max more
+//       wait in order; beyond that the answer is not-found.
 //       Why: a peer that asks for everything and reads nothing holds its own places, nobody else's.
-//   R2  What is cached is answered from the one shared buffer; an offset continues an earlier answer.
-//   R3  A set is promised from the first chunk of the core's offer, or from the core's broadcast of an envelope
-//       that no peer sent and that names it. Requests for a promised set wait promised_wait, at most
-//       promised_waits_per_peer_max of a peer, and take no serving place meanwhile.
-//       Why: offer and envelope travel on two channels; a peer that asks at once must not hear not-found.
+//   R2  What is cached is answered from the one shared buffer; an offset continues an earlier
+//       answer.
+//   R3  A set is promised from the first chunk of the core's offer, or from the core's broadcast of
+//       an envelope that no peer sent and that names it. Requests for a promised set wait
+//       promised_wait, at most promised_waits_per_peer_max of a peer, and take no serving place
+//       meanwhile. Why: offer and envelope travel on two channels; a peer that asks at once must
+//       not hear not-found.
 //   R4  Each request is answered exactly once, or dropped with its peer.
 //
 // Bounds   R1, R3; promises: kPromiseCountMax, the oldest goes.
@@ -45,7 +48,8 @@ class SetServer {
   void Promise(const SetKey& key);
   // The set is cached now: who waited for it is answered.
   void OnHeld(Time now, const SetKey& key, ActionList& out);
-  // The core went, or broke its offer: nothing is promised any more; who waits still waits its time.
+  // The core went, or broke its offer: nothing is promised any more; who waits still waits its
+  // time.
   void ForgetPromises() { promises_.clear(); }
 
   void OnDeadline(Time now, ActionList& out);

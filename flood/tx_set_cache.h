@@ -2,22 +2,24 @@
 //
 // Transaction sets that this node can serve, filed by the slot they belong to.
 //
-// A set is a *member* when the core offered it, fetched it or broadcast an envelope that names it; else a
-// *guest*: known only from envelopes that nobody has judged.
+// A set is a *member* when the core offered it, fetched it or broadcast an envelope that names it;
+// else a *guest*: known only from envelopes that nobody has judged.
 //
 // Rules
-//   R1  A member stays while its own slot is kept (slot_window.h R1); a member without a slot is never
-//       evicted by arithmetic on slots.
-//       Why: a set offered before its first envelope, or for a ledger yet to come, must be there when peers ask.
-//   R2  Only the core binds a set to a slot, and the first binding holds. A guest is filed under the highest
-//       slot that an envelope named it for.
+//   R1  A member stays while its own slot is kept (slot_window.h R1); a member without a slot is
+//       never evicted by arithmetic on slots.
+//       Why: a set offered before its first envelope, or for a ledger yet to come, must be there
+//       when peers ask.
+//   R2  Only the core binds a set to a slot, and the first binding holds. A guest is filed under
+//       the highest slot that an envelope named it for.
 //       Why: a forger could otherwise age a set out by naming it for an old slot.
 //   R3  Guests have a budget of their own; over it the peer with most guest bytes loses its oldest.
 //       Why: at a shared limit the one that holds most loses, never the newcomer.
-//   R4  Over the whole budget guests go first, then members of closed slots that were not externalized, then
-//       the lowest slot; the set just inserted never goes for itself.
+//   R4  Over the whole budget guests go first, then members of closed slots that were not
+//       externalized, then the lowest slot; the set just inserted never goes for itself.
 //
-// Bounds   Limits::set_cache_bytes_max, set_cache_guest_bytes_max; a set is tx_set_bytes_max at most.
+// Bounds   Limits::set_cache_bytes_max, set_cache_guest_bytes_max; a set is tx_set_bytes_max at
+//     most.
 // Cost     O(log n) an operation, O(n) to evict over the whole budget; n is some hundreds.
 // Threads  none.
 #ifndef OVERLAY_FLOOD_TX_SET_CACHE_H_
@@ -44,7 +46,8 @@ class TxSetCache {
   // False if it could not be kept within the guests' budget.
   bool InsertGuest(const SetHash& hash, Bytes bytes, LedgerSeq named_for, PeerId from);
 
-  // The core's own word: makes a guest a member, and binds what is not bound. No effect on sets not held.
+  // The core's own word: makes a guest a member, and binds what is not bound. No effect on sets not
+  // held.
   void Bind(const SetHash& hash, LedgerSeq slot);
   void MakeMember(const SetHash& hash);
   // An unjudged envelope names it.

@@ -11,7 +11,8 @@
 //   R3  One body is at most a transaction; several together at most kBodiesAnswerBytesMax.
 //   R4  Bytes of a set are handed on as they come; bodies and envelopes when they are whole.
 //
-// Bounds   BodiesReader one transaction, StateReader one envelope (and its header), SetReader a frame.
+// Bounds   BodiesReader one transaction, StateReader one envelope (and its header), SetReader a
+//     frame.
 // Cost     bodies and envelopes are copied once, or twice where they came in pieces.
 // Time, threads  none.
 // Not here hashes (flood checks them), credit, the streams.

@@ -9,9 +9,10 @@
 //       completed (acceptor); nothing else is sent before the other's has come. What a peer sent
 //       after its Hello may arrive before it: up to 1 MiB of that is held, more closes.
 //   R2  One control and one tx control stream each way, open to the end: a second one, an end or a
-//       reset is an error. Why: they have state; losing one silently would split the two ends' views.
-//   R3  Stream kinds that are ignorable are stopped with unknown_kind, and so is gossip, which we do
-//       not offer; other unknown kinds close as malformed.
+//       reset is an error. Why: they have state; losing one silently would split the two ends'
+//       views.
+//   R3  Stream kinds that are ignorable are stopped with unknown_kind, and so is gossip, which we
+//       do not offer; other unknown kinds close as malformed.
 //   R4  Connection credit of an envelope is returned when it is complete or refused, of everything
 //       else on receipt, stream counts when streams close. A paused tx control stream returns none,
 //       and what has come is not handed on.

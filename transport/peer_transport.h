@@ -11,7 +11,8 @@
 //
 // Rules
 //   R1  A key is one logical peer, whatever number of connections it has: one PeerConnected, one
-//       PeerDisconnected. Another instance of it is another peer: the old one is disconnected first.
+//       PeerDisconnected. Another instance of it is another peer: the old one is disconnected
+//       first.
 //   R2  What two connections of one peer mean is connection_rule.h's. Writing is on one of them;
 //       all are read. When one ends, or turns suspect and another takes over, what it had not seen
 //       acknowledged is sent again on the one in use.
@@ -25,8 +26,8 @@
 //   R8  A drain refuses dials and new connections, and sends Goaway; the owner goes on with turns
 //       until flushed(), then calls CloseAll().
 //
-// Bounds   connections: EndpointSettings::connections_max; per peer 4 connections; per connection what
-//          peer_session.h says.
+// Bounds   connections: EndpointSettings::connections_max; per peer 4 connections; per connection
+//          what peer_session.h says.
 // Memory   an idle peer costs 50 kB of QUIC and TLS, 2 kB of session and 0.5 kB here.
 // Cost     a turn is O(connections) small checks (72 peers: some 2 us) beside what is written.
 // Time     argument only; wall-clock time is told with SetWallTime().
@@ -62,7 +63,8 @@ inline constexpr Duration kDuplicateLingerMax = std::chrono::seconds(5);  // R3
 inline constexpr Duration kContestInterval = std::chrono::milliseconds(100);
 // R5.
 inline constexpr uint64_t kBulkTurnBytesMax = 64 * kKiB;
-// Requests that peers make are numbered from here, ours (by flood) from 1: CancelRequest names both.
+// Requests that peers make are numbered from here, ours (by flood) from 1: CancelRequest names
+// both.
 inline constexpr uint64_t kPeerRequestFirst = uint64_t{1} << 63;
 
 class PeerTransport {

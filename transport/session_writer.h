@@ -7,19 +7,20 @@
 //   R1  An envelope's stream is opened only when stream and connection credit cover all of it. Why:
 //       an envelope that waits half sent holds memory at both ends and helps nobody.
 //   R2  What a begun envelope still owes is left to it: class 1 never uses that credit.
-//   R3  Bulk never uses the last 256 KiB of the peer's connection credit. Why: credit comes back one
-//       round trip after it was read, and an envelope must not wait for that.
+//   R3  Bulk never uses the last 256 KiB of the peer's connection credit. Why: credit comes back
+//       one round trip after it was read, and an envelope must not wait for that.
 //   R4  At most 4 MiB of envelopes are written and unacknowledged; then they count as blocked. Why:
 //       a peer chooses how much credit it grants; memory here must not follow.
-//   R5  An envelope is done when its stream has closed without a code; with a code, or when the peer
-//       stopped it, it was refused and counts as dropped. Why: a peer that refused it would again.
-//   R6  Frames of control and tx control are kept until acknowledged. TakeUnacknowledged() gives all
-//       that a replacing connection must send again, in order. Hello, Ping, Pong and Goaway belong
-//       to their connection and are not among it.
+//   R5  An envelope is done when its stream has closed without a code; with a code, or when the
+//       peer stopped it, it was refused and counts as dropped. Why: a peer that refused it would
+//       again.
+//   R6  Frames of control and tx control are kept until acknowledged. TakeUnacknowledged() gives
+//       all that a replacing connection must send again, in order. Hello, Ping, Pong and Goaway
+//       belong to their connection and are not among it.
 //   R7  stalled_since(): when the peer's credit first kept an envelope, or a frame or request, from
-//       leaving, and since then did. Progress moves it to when the next in line began to wait; taking a
-//       message back does not. The tx control stream counts only where the whole connection is out of
-//       credit: a peer may pause it.
+//       leaving, and since then did. Progress moves it to when the next in line began to wait;
+//       taking a message back does not. The tx control stream counts only where the whole
+//       connection is out of credit: a peer may pause it.
 //
 // Bounds   LaneLimits for what waits; R4 and the congestion window for what was written.
 // Cost     O(log n) an envelope; nothing is copied: a stream's kind is a chunk of its own.

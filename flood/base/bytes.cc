@@ -64,7 +64,8 @@ Bytes BytesBuilder::Finish() {
   if (size_ > 0) {
     bytes.data_ = buffer_;
     bytes.size_ = size_;
-    bytes.owner_ = std::shared_ptr<const void>(buffer_, [](const void* p) { std::free(const_cast<void*>(p)); });
+    bytes.owner_ = std::shared_ptr<const void>(
+        buffer_, [](const void* p) { std::free(const_cast<void*>(p)); });
     buffer_ = nullptr;
   }
   size_ = 0;

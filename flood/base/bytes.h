@@ -63,9 +63,9 @@ class Bytes {
   size_t size_ = 0;
 };
 
-// Collects bytes that arrive in pieces into one Bytes, without a copy of the whole at any moment: large
-// buffers grow by realloc, which moves pages and not their contents. Memory held is at most twice what has
-// arrived.
+// Collects bytes that arrive in pieces into one Bytes, without a copy of the whole at any moment:
+// large buffers grow by realloc, which moves pages and not their contents. Memory held is at most
+// twice what has arrived.
 class BytesBuilder {
  public:
   BytesBuilder() = default;

@@ -1,9 +1,10 @@
 // flood/base/message.h
 //
-// The messages that peers exchange, decoded, as plain structs. wire_codec.h turns them into bytes and back;
-// what the bytes look like is proto/overlay/v1/peer.proto and docs/protocol.md.
+// The messages that peers exchange, decoded, as plain structs. wire_codec.h turns them into bytes
+// and back; what the bytes look like is proto/overlay/v1/peer.proto and docs/protocol.md.
 //
-// A struct here satisfies the bounds named beside its members: the codec refuses to decode what does not.
+// A struct here satisfies the bounds named beside its members: the codec refuses to decode what
+// does not.
 #ifndef OVERLAY_FLOOD_BASE_MESSAGE_H_
 #define OVERLAY_FLOOD_BASE_MESSAGE_H_
 
@@ -20,7 +21,8 @@
 
 namespace overlay {
 
-// ---- control stream -------------------------------------------------------------------------------------
+// ---- control stream
+// -------------------------------------------------------------------------------------
 
 // The first frame each way on a connection; nothing else goes before both ends have the other's.
 struct Hello {
@@ -46,8 +48,8 @@ struct HaveSets {
   friend bool operator==(const HaveSets&, const HaveSets&) = default;
 };
 
-// Asks for the envelopes of the slots from `from` on; 0 means all that is kept. Answered by one state
-// stream with the same id.
+// Asks for the envelopes of the slots from `from` on; 0 means all that is kept. Answered by one
+// state stream with the same id.
 struct GetScpState {
   uint64_t id = 0;
   LedgerSeq from;
@@ -75,16 +77,18 @@ struct Pong {
 
 // The sender is about to close: not an error.
 struct Goaway {
-  std::string reason;      // printable, 128 bytes at most
+  std::string reason;       // printable, 128 bytes at most
   Duration redial_after{};  // do not dial before; 0 to 10 minutes
   friend bool operator==(const Goaway&, const Goaway&) = default;
 };
 
 using ControlMessage = std::variant<Hello, HaveSets, GetScpState, CoreStatus, Ping, Pong, Goaway>;
 
-// ---- tx control stream ------------------------------------------------------------------------------------
+// ---- tx control stream
+// ------------------------------------------------------------------------------------
 
-// Lanes of the mempool. More may come (4 at most); an unknown lane in an INV makes that entry ignorable.
+// Lanes of the mempool. More may come (4 at most); an unknown lane in an INV makes that entry
+// ignorable.
 enum class Lane : uint8_t { kClassic = 0, kSoroban = 1 };
 inline constexpr size_t kLaneCount = 2;
 
@@ -110,7 +114,8 @@ struct FeeFilter {
 
 using TxControlMessage = std::variant<Inv, FeeFilter>;
 
-// ---- tx bodies stream -------------------------------------------------------------------------------------
+// ---- tx bodies stream
+// -------------------------------------------------------------------------------------
 
 // Asks for bodies: 1 to 1,000 hashes, answered in this order.
 struct GetData {
@@ -131,14 +136,16 @@ struct BodyAnswer {
   Bytes body;  // empty unless kBody
 };
 
-// ---- set stream -------------------------------------------------------------------------------------------
+// ---- set stream
+// -------------------------------------------------------------------------------------------
 
 enum class SetEncoding : uint8_t { kIdentity = 0, kZstd = 1 };
 
 struct SetRequest {
   SetKey key;
   bool accept_zstd = false;
-  uint64_t offset = 0;  // into the uncompressed bytes; with an offset the answer is never compressed
+  uint64_t offset =
+      0;  // into the uncompressed bytes; with an offset the answer is never compressed
   friend bool operator==(const SetRequest&, const SetRequest&) = default;
 };
 
@@ -150,7 +157,8 @@ struct SetHeader {
   friend bool operator==(const SetHeader&, const SetHeader&) = default;
 };
 
-// ---- state stream -----------------------------------------------------------------------------------------
+// ---- state stream
+// -----------------------------------------------------------------------------------------
 
 struct StateHeader {
   uint64_t id = 0;  // of the GetScpState

@@ -62,35 +62,35 @@ struct DialId {
 // Why a connection ended. Below kLocalFirst: QUIC application close codes, on the wire, never
 // renumbered (docs/protocol.md has the table). From kLocalFirst on: what this end saw, never sent.
 enum class CloseReason : uint16_t {
-  kNone = 0x00,               // closed in good order
-  kGoaway = 0x01,             // shutting down; a Goaway frame said when to redial
-  kWrongNetwork = 0x10,       // Hello: another network id
-  kWrongVersion = 0x11,       // Hello: no protocol version in common
-  kWrongKey = 0x12,           // the dialled peer did not show the pinned key
-  kSmallWindows = 0x13,       // transport parameters below what SCP needs
-  kSelf = 0x14,               // dialled ourselves: same instance nonce
-  kDuplicate = 0x15,          // another connection to the same peer is kept
-  kReplaced = 0x16,           // a newer instance of the peer has connected
-  kKeyShared = 0x17,          // two living daemons show one key
-  kNotAdmitted = 0x18,        // inbound limit, or a closed list
+  kNone = 0x00,          // closed in good order
+  kGoaway = 0x01,        // shutting down; a Goaway frame said when to redial
+  kWrongNetwork = 0x10,  // Hello: another network id
+  kWrongVersion = 0x11,  // Hello: no protocol version in common
+  kWrongKey = 0x12,      // the dialled peer did not show the pinned key
+  kSmallWindows = 0x13,  // transport parameters below what SCP needs
+  kSelf = 0x14,          // dialled ourselves: same instance nonce
+  kDuplicate = 0x15,     // another connection to the same peer is kept
+  kReplaced = 0x16,      // a newer instance of the peer has connected
+  kKeyShared = 0x17,     // two living daemons show one key
+  kNotAdmitted = 0x18,   // inbound limit, or a closed list
   kBanned = 0x19,
   kDisconnectRequested = 0x1a,  // by the operator or the core
   kHelloTimeout = 0x1b,
-  kMalformed = 0x20,          // a frame that does not decode
-  kTooLarge = 0x21,           // a frame or message above its limit
-  kProtocol = 0x22,           // a frame or stream where none may be
-  kFlood = 0x23,              // above a rate or a budget
+  kMalformed = 0x20,  // a frame that does not decode
+  kTooLarge = 0x21,   // a frame or message above its limit
+  kProtocol = 0x22,   // a frame or stream where none may be
+  kFlood = 0x23,      // above a rate or a budget
   kBadScore = 0x24,
-  kStalled = 0x30,            // did not read for 10 s
+  kStalled = 0x30,  // did not read for 10 s
   kInternal = 0x3f,
   kLocalFirst = 0x100,
   kIdleTimeout = 0x100,
   kHandshakeTimeout = 0x101,
-  kHandshakeFailed = 0x102,   // TLS alert or transport error before both Hellos
+  kHandshakeFailed = 0x102,  // TLS alert or transport error before both Hellos
   kStatelessReset = 0x103,
   kTransportError = 0x104,
-  kUnreachable = 0x105,       // no answer to the dial, or the kernel says so
-  kUnknownCode = 0x106,       // the peer closed with a code that we do not know
+  kUnreachable = 0x105,  // no answer to the dial, or the kernel says so
+  kUnknownCode = 0x106,  // the peer closed with a code that we do not know
 };
 std::string_view CloseReasonName(CloseReason reason);
 
@@ -110,9 +110,9 @@ enum class Offence : uint8_t {
   kIncompleteEnvelopes,  // over the budget, or 10 s without progress
   kWrongHash,            // a body or a whole set that is not what was asked for
   kUnsolicited,
-  kMalformedPayload,     // an envelope or transaction whose XDR cannot be skimmed
-  kOverEager,            // more requests than the rules allow
-  kInvalidEnvelope,      // the core's verdict
+  kMalformedPayload,      // an envelope or transaction whose XDR cannot be skimmed
+  kOverEager,             // more requests than the rules allow
+  kInvalidEnvelope,       // the core's verdict
   kMalformedTransaction,  // the core's verdict
 };
 inline constexpr size_t kOffenceCount = 8;
@@ -146,8 +146,9 @@ struct PeerDisconnected {
 struct DialEnded {
   DialId dial;
   SocketAddress address;
-  CloseReason reason = CloseReason::kNone;  // kNone: it is a peer now (or joined it as a second connection)
-  std::optional<NodeKey> key;               // of who answered, where known
+  CloseReason reason =
+      CloseReason::kNone;      // kNone: it is a peer now (or joined it as a second connection)
+  std::optional<NodeKey> key;  // of who answered, where known
   std::string detail;
 };
 struct EnvelopeReceived {
@@ -155,7 +156,11 @@ struct EnvelopeReceived {
   Bytes envelope;  // 1 byte to the envelope limit
 };
 struct EnvelopeDone {
-  enum class Outcome : uint8_t { kAcknowledged, kCancelled, kDropped };  // kDropped: the peer's queue was full
+  enum class Outcome : uint8_t {
+    kAcknowledged,
+    kCancelled,
+    kDropped
+  };  // kDropped: the peer's queue was full
   PeerId peer;
   EnvelopeToken token;
   Outcome outcome = Outcome::kAcknowledged;
@@ -167,7 +172,8 @@ struct PeerBlocked {
 };
 struct ControlReceived {
   PeerId peer;
-  ControlMessage message;  // HaveSets, GetScpState or CoreStatus; transport keeps the rest to itself
+  ControlMessage
+      message;  // HaveSets, GetScpState or CoreStatus; transport keeps the rest to itself
 };
 struct TxControlReceived {
   PeerId peer;
@@ -224,9 +230,10 @@ struct PeerOffence {
 };
 
 using PeerEvent =
-    std::variant<PeerConnected, PeerDisconnected, DialEnded, EnvelopeReceived, EnvelopeDone, PeerBlocked,
-                 ControlReceived, TxControlReceived, StateReceived, BodiesRequested, BodyReceived,
-                 SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded, AnswerDone, PeerOffence>;
+    std::variant<PeerConnected, PeerDisconnected, DialEnded, EnvelopeReceived, EnvelopeDone,
+                 PeerBlocked, ControlReceived, TxControlReceived, StateReceived, BodiesRequested,
+                 BodyReceived, SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded,
+                 AnswerDone, PeerOffence>;
 
 // ---- flood -> transport
 // -----------------------------------------------------------------------------------
@@ -306,9 +313,9 @@ struct Dial {
   std::optional<NodeKey> pinned_key;
 };
 
-using PeerCommand = std::variant<SendEnvelope, CancelEnvelope, SendControl, SendTxControl, PauseInv, SendState,
-                                 RequestBodies, AnswerBodies, RequestSet, AnswerSet, CancelRequest, DropPeer,
-                                 Dial>;
+using PeerCommand =
+    std::variant<SendEnvelope, CancelEnvelope, SendControl, SendTxControl, PauseInv, SendState,
+                 RequestBodies, AnswerBodies, RequestSet, AnswerSet, CancelRequest, DropPeer, Dial>;
 
 }  // namespace overlay
 

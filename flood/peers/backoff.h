@@ -1,7 +1,7 @@
 // flood/peers/backoff.h
 //
-// How long to wait before the next try: exponential, capped, with full jitter, so that a hundred nodes that
-// lost the same peer do not come back in the same millisecond.
+// How long to wait before the next try: exponential, capped, with full jitter, so that a hundred
+// nodes that lost the same peer do not come back in the same millisecond.
 #ifndef OVERLAY_FLOOD_PEERS_BACKOFF_H_
 #define OVERLAY_FLOOD_PEERS_BACKOFF_H_
 

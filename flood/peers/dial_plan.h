@@ -1,23 +1,25 @@
 // flood/peers/dial_plan.h
 //
-// When to resolve and whom to dial, for the configured set: the file's, the core's and the operator's entries
-// together. Each address that an entry leads to is a *target*, dialled until it is connected.
+// When to resolve and whom to dial, for the configured set: the file's, the core's and the
+// operator's entries together. Each address that an entry leads to is a *target*, dialled until it
+// is connected.
 //
 // Rules
-//   R1  All entries of a source are checked first; if one is not sound it is refused by name and nothing
-//       changes; else they replace that source's part. An empty list is sound. A peer that is no longer
-//       configured is not redialled; its connection is kept unless disconnect_removed.
+//   R1  All entries of a source are checked first; if one is not sound it is refused by name and
+//       nothing changes; else they replace that source's part. An empty list is sound. A peer that
+//       is no longer configured is not redialled; its connection is kept unless disconnect_removed.
 //       Why: half a list applied is a set that nobody asked for.
-//   R2  Never dialled: what is connected, being dialled, or ourselves (an address that answered with our own
-//       nonce is remembered as long as it is configured).
-//   R3  After a failure or a disconnect a target waits up to redial_min * 2^failures, redial_max at most, full
-//       jitter; after a disconnect of a peer that lived longer than redial_max the count starts anew.
-//       A Goaway's time is waited in addition.
+//   R2  Never dialled: what is connected, being dialled, or ourselves (an address that answered
+//       with our own nonce is remembered as long as it is configured).
+//   R3  After a failure or a disconnect a target waits up to redial_min * 2^failures, redial_max at
+//       most, full jitter; after a disconnect of a peer that lived longer than redial_max the count
+//       starts anew. A Goaway's time is waited in addition.
 //   R4  From the third failure of a target on, the name behind it is resolved anew, at most every
 //       kResolveEvery. A failed resolution is retried without end, 2 s to 30 s, jittered.
 //   R5  Every kSweepEvery each target that is neither connected nor dialled nor waiting is dialled.
 //       Why: it catches what an event missed.
-//   R6  64 addresses of a name are used; a target that its name no longer gives is forgotten unless connected.
+//   R6  64 addresses of a name are used; a target that its name no longer gives is forgotten unless
+//       connected.
 //
 // Bounds   kEntryCountMax entries a source; R6.
 // Cost     O(targets) an event; there are some hundreds. Time: argument only. Threads: none.

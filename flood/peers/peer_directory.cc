@@ -27,7 +27,8 @@ std::optional<PeerInfo> PeerDirectory::OnPeerDisconnected(const PeerDisconnected
   if (it == peers_.end()) return std::nullopt;
   PeerInfo info = it->second.info;
   peers_.erase(it);
-  out.push_back(CoreOutput(CorePeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
+  out.push_back(
+      CoreOutput(CorePeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
   UpdateGauges();
   return info;
 }

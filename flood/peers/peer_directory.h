@@ -1,13 +1,14 @@
 // flood/peers/peer_directory.h
 //
-// The peers that are connected now: one entry per logical peer, one place that changes it, and the events that
-// the core hears.
+// The peers that are connected now: one entry per logical peer, one place that changes it, and the
+// events that the core hears.
 //
 // Rules
-//   R1  CorePeerUp and CorePeerDown alternate per peer, exactly once each per connection of a logical peer;
-//       one that was not admitted causes neither.
-//   R2  inbound_peers_max ordinary inbound peers are admitted; beyond that DropPeer kNotAdmitted. Configured
-//       peers (by key, or by the address that the dial plan knows) count towards no limit.
+//   R1  CorePeerUp and CorePeerDown alternate per peer, exactly once each per connection of a
+//       logical peer; one that was not admitted causes neither.
+//   R2  inbound_peers_max ordinary inbound peers are admitted; beyond that DropPeer kNotAdmitted.
+//       Configured peers (by key, or by the address that the dial plan knows) count towards no
+//       limit.
 //   R3  A peer that is not configured is dropped when its score reaches the limit (peer_score.h).
 //   R4  A core that attaches is told of every peer that is up.
 //

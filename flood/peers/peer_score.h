@@ -1,11 +1,12 @@
 // flood/peers/peer_score.h
 //
-// What a peer's small breaches add up to. Each offence has a weight; the sum halves every kScoreHalfLife; at
-// kScoreLimit the peer is closed, unless it is configured.
+// What a peer's small breaches add up to. Each offence has a weight; the sum halves every
+// kScoreHalfLife; at kScoreLimit the peer is closed, unless it is configured.
 //
 // Rules
-//   R1  A breach that an honest peer can commit by accident (a late answer, a burst) weighs little; one that
-//       takes intent (a wrong hash for a whole set, what the core calls invalid) weighs much.
+//   R1  A breach that an honest peer can commit by accident (a late answer, a burst) weighs little;
+//       one that takes intent (a wrong hash for a whole set, what the core calls invalid) weighs
+//       much.
 //   R2  The score decays, so that a peer of months is not closed for one breach a day.
 //   R3  A configured peer is flagged, never closed for its score: the operator chose it.
 //

@@ -39,7 +39,8 @@ class Input {
   absl::Span<const uint8_t> rest_;
 };
 
-// ---- readers: cut anywhere, the same result --------------------------------------------------------
+// ---- readers: cut anywhere, the same result
+// --------------------------------------------------------
 
 struct Result {
   ReadStep step = ReadStep::kMore;
@@ -119,7 +120,8 @@ void CheckReaders(Input input) {
   if (!erred) OVERLAY_CHECK(whole.step == cut.step && whole.out == cut.out);
 }
 
-// ---- the budget, beside a slow and obvious model ---------------------------------------------------
+// ---- the budget, beside a slow and obvious model
+// ---------------------------------------------------
 
 void CheckEnvelopes(Input input) {
   const InboundEnvelopes::Options options{.envelope_bytes_max = 2000, .budget_bytes = 64 * kKiB};
@@ -176,7 +178,8 @@ void CheckEnvelopes(Input input) {
   }
 }
 
-// ---- a whole transport -----------------------------------------------------------------------------
+// ---- a whole transport
+// -----------------------------------------------------------------------------
 
 void CheckTransport(Input input) {
   PeerNet net({.delay = 1ms});

@@ -1,6 +1,7 @@
 // tests/support/actions.h
 //
-// Picks actions of one kind out of an ActionList: Commands<RequestSet>(out), Outputs<SetAvailable>(out).
+// Picks actions of one kind out of an ActionList: Commands<RequestSet>(out),
+// Outputs<SetAvailable>(out).
 #ifndef OVERLAY_TESTS_SUPPORT_ACTIONS_H_
 #define OVERLAY_TESTS_SUPPORT_ACTIONS_H_
 

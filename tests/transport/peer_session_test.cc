@@ -49,8 +49,8 @@ class PeerSessionTest : public testing::Test {
   PeerNet net_;
 };
 
-// A peer that grants 8 streams and never reads: closed 10 to 11 s after the first envelope that could not be
-// sent; the others get theirs meanwhile.
+// A peer that grants 8 streams and never reads: closed 10 to 11 s after the first envelope that
+// could not be sent; the others get theirs meanwhile.
 TEST_F(PeerSessionTest, ClosesAPeerThatDoesNotRead) {
   RawPeer::Options options;
   options.returns_credit = false;

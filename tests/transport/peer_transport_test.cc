@@ -24,8 +24,8 @@ Bytes Numbered(uint64_t number, size_t size = 300) {
   return Bytes::Copy(text);
 }
 
-// Nothing but Hello passes before both ends are peers; then an envelope arrives byte for byte, and its
-// sender hears that it did.
+// Nothing but Hello passes before both ends are peers; then an envelope arrives byte for byte, and
+// its sender hears that it did.
 TEST(PeerTransport, CarriesAnEnvelope) {
   PeerNet net({.delay = 10ms});
   net.AddNode();
@@ -160,7 +160,8 @@ TEST(PeerTransport, CarriesMessages) {
   EXPECT_EQ(std::get<FeeFilter>(tx[1].message), filter);
 }
 
-// A newer envelope of its key takes the place of one that waits; one on its way cannot be taken back.
+// A newer envelope of its key takes the place of one that waits; one on its way cannot be taken
+// back.
 TEST(PeerTransport, CancelsWhatWasNotBegun) {
   PeerNet net({.delay = 5ms});
   net.AddNode();

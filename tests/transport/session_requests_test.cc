@@ -176,8 +176,9 @@ class BusyLinkTest : public SessionRequestsTest {
   BusyLinkTest() : SessionRequestsTest({.delay = 10ms, .bytes_per_second = 25'000'000}) {}
 };
 
-// Envelopes sent while a set of 10 MB fills a link of 200 Mbit/s wait a few milliseconds at most, and
-// that while the connection is still finding its rate; without a bulk window it would be 400 ms.
+// Envelopes sent while a set of 10 MB fills a link of 200 Mbit/s wait a few milliseconds at most,
+// and that while the connection is still finding its rate; without a bulk window it would be 400
+// ms.
 TEST_F(BusyLinkTest, EnvelopesPassASet) {
   AskForSet(1);
   ASSERT_TRUE(net_.RunUntil([&] { return net_.Count<SetRequested>(1) == 1; }, 1s));
