@@ -55,7 +55,6 @@ struct Config {
   std::string metrics_listen;  // empty: no metrics server
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;
-  size_t memory_max = 1536 * kMiB;
   Limits limits;
 };
 

@@ -230,8 +230,6 @@ std::vector<Setting> MakeSettings() {
        }});
   s.push_back(Count("peers.inbound_max", "Peers that may be connected because they dialled us.", 1,
                     10000, &Limits::inbound_peers_max));
-  s.push_back(Count("peers.outbound_target", "Peers to dial beyond the configured ones.", 0, 1000,
-                    &Limits::outbound_peers_target));
   s.push_back(Listen("api.listen", "unix:/run/overlayd/core.sock", "Where the core attaches.",
                      &Config::api_listen, false, true));
   s.push_back(Mode("api.socket_mode", "Mode of the core's unix socket.", &Config::api_socket_mode));
@@ -281,9 +279,6 @@ std::vector<Setting> MakeSettings() {
                  config.log_format = values[0] == "json" ? LogFormat::kJson : LogFormat::kText;
                  return true;
                }});
-  s.push_back(ByteCount("memory.max", "All pools of bytes together.", 128 * kMiB, 64 * 1024 * kMiB,
-                        1536 * kMiB,
-                        [](Config& config, size_t value) { config.memory_max = value; }));
   s.push_back(Count("mempool.count_max", "Transactions in the mempool.", 100, 10'000'000,
                     &Limits::mempool_count_max));
   s.push_back(LimitBytes("mempool.bytes_max", "Bytes of them.", kMiB, 16 * 1024 * kMiB,

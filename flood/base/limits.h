@@ -116,7 +116,6 @@ struct Limits {
 
   // ---- peers
   size_t inbound_peers_max = 64;
-  size_t outbound_peers_target = 8;  // beyond the configured ones
   Duration redial_min = std::chrono::seconds(1);
   Duration redial_max = std::chrono::seconds(20);
   Duration dial_timeout = std::chrono::seconds(4);

@@ -58,7 +58,6 @@ TEST_F(ConfigTest, DefaultsAreLegalAndAsTheTableSays) {
   EXPECT_EQ(config->api_socket_mode, 0600u);
   EXPECT_EQ(config->limits.mempool_count_max, Limits{}.mempool_count_max);
   EXPECT_EQ(config->limits.set_cache_bytes_max, Limits{}.set_cache_bytes_max);
-  EXPECT_EQ(config->memory_max, 1536 * kMiB);
   std::set<std::string> names, variables;
   for (const Setting& setting : Settings()) {
     EXPECT_TRUE(names.insert(setting.name).second) << setting.name;
@@ -177,10 +176,10 @@ TEST_F(ConfigTest, RangesAreClosed) {
     EXPECT_THAT(Parse({"--peers.inbound_max", value}), HasCode(StatusCode::kInvalidArgument))
         << value;
   }
-  EXPECT_OK(Parse({"--memory.max", "128MiB"}));
+  EXPECT_OK(Parse({"--cache.bytes_max", "16MiB"}));
   for (const char* value :
-       {"127MiB", "65GiB", "128 M", "MiB", "99999999999999999999", "18446744073709551615GiB"}) {
-    EXPECT_THAT(Parse({"--memory.max", value}), HasCode(StatusCode::kInvalidArgument)) << value;
+       {"15MiB", "65GiB", "128 M", "MiB", "99999999999999999999", "18446744073709551615GiB"}) {
+    EXPECT_THAT(Parse({"--cache.bytes_max", value}), HasCode(StatusCode::kInvalidArgument)) << value;
   }
   EXPECT_OK(Parse({"--api.socket_mode", "0777"}));
   for (const char* value : {"0577", "01777", "888", ""}) {
