@@ -75,7 +75,6 @@ class Checker:
         self.included_early = set()  # in a ledger, and the report of who submitted them is still to come
         self.included_slot = 0       # the newest whose transactions were looked at
         self.judged_slot = 0
-        self.stalled = False
         self.final = False        # the run is over: sessions and peers may end
 
     # ---- what is reported
@@ -216,6 +215,9 @@ class Checker:
 
     def check_slot(self, slot, final):
         self.check_hash(slot, final)
+        self.check_votes(slot, final)
+
+    def check_votes(self, slot, final):
         # By phase: the newest envelope of each, which nothing superseded.
         silent_to = {}
         lost_at = {}
@@ -269,13 +271,17 @@ class Checker:
             self.blame(f"{self.maker_of(name)}: its transaction set {name} of ledger {slot} did not reach {names(nodes)}")
 
     def check_stall(self, now_ns):
+        stalled = set()
         for i, node in enumerate(self.nodes):
             if node.is_down() or node.is_excused(now_ns):
                 continue
             last = max([self.began_ns, node.attached_ns or 0] + [node.closed[node.newest][2] if node.newest else 0])
             if now_ns - last > STALLED_S * NS:
                 self.blame(f"node {i}: closed no ledger after {node.newest} for {STALLED_S:.0f} s, with {node.peers} peers")
-                self.stalled = True
+                stalled.add(node.newest + 1)
+        # Who is silent, or not heard, in the ledger that does not close?
+        for slot in sorted(stalled):
+            self.check_votes(slot, final=False)
 
     def check_inclusion(self, now_ns):
         for i, node in enumerate(self.nodes):

@@ -130,9 +130,14 @@ class CheckerTest(unittest.TestCase):
         world = World().run(5)
         world.checker.check(16 * S)
         self.assertEqual(world.checker.problems, [])
+        for i in (0, 1, 3):
+            world.say(i, e="sent", s=6, p="nomination", h=f"n{i}-6", t=6 * S)
+            for j in {0, 1, 2, 3} - {i, 2 if i == 3 else i}:
+                world.say(j, e="seen", s=6, v=f"G{i}", h=f"n{i}-6", t=6 * S + 1000, r=False)
         world.checker.check(18 * S)
-        self.assertEqual(len(world.checker.problems), 4)
-        self.assertIn("node 0: closed no ledger after 5", world.checker.problems[0])
+        self.assertEqual([f"node {i}: closed no ledger after 5 for 12 s, with 3 peers" for i in range(4)]
+                         + ["node 2: sent no vote in ledger 6",
+                            "node 3: its envelopes of ledger 6 were not seen by node 2"], world.checker.problems)
 
     def test_a_lost_peer(self):
         world = World()
