@@ -38,7 +38,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& opti
   };
   if (handler == nullptr) return wrong("handler", "null", "an object that outlives the client");
   if (options.target.empty()) return wrong("target", "", "unix:PATH or IP:PORT");
-  if (options.network_passphrase.empty()) {
+  if (!options.network_id.empty() && options.network_id.size() != kHashBytes) {
+    return wrong("network_id", fmt::format("{} bytes", options.network_id.size()), "32 bytes");
+  }
+  if (options.network_passphrase.empty() && options.network_id.empty()) {
     return wrong("network_passphrase", "", "the network's passphrase");
   }
   if (options.agent.size() > 64) return wrong("agent", options.agent, "64 bytes at most");
@@ -49,8 +52,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& opti
     return wrong("reconnect_min", fmt::format("{} ms", options.reconnect_min.count()),
                  "1 ms to reconnect_max");
   }
-  const NetworkId network = NetworkIdOf(options.network_passphrase);
-  return std::make_unique<client::ClientImpl>(options, std::string(network.view()), handler);
+  const std::string network_id =
+      options.network_id.empty() ? std::string(NetworkIdOf(options.network_passphrase).view())
+                                 : options.network_id;
+  return std::make_unique<client::ClientImpl>(options, network_id, handler);
 }
 
 namespace client {

@@ -1,29 +1,31 @@
 // overlay/client.h
 //
-// The C++ client of overlayd's core API (proto/overlay/v1/core.proto): what a consensus core needs to hand its
-// envelopes, transactions and sets to the overlay beside it, and to get its peers'.
+// The C++ client of overlayd's core API (proto/overlay/v1/core.proto): what a consensus core needs
+// to hand its envelopes, transactions and sets to the overlay beside it, and to get its peers'.
 //
 //   struct Core : overlay::Handler {
-//     void OnEnvelope(const overlay::ReceivedEnvelope& e) override { client->Broadcast(e.envelope); ... }
+//     void OnEnvelope(const overlay::ReceivedEnvelope& e) override { client->Broadcast(e.envelope);
+//     ... }
 //   };
 //   auto client = overlay::Client::Create({.target = "unix:/run/overlayd/core.sock",
 //                                          .network_passphrase = "..."}, &core);
-//   client->Start();                     // attaches, and attaches again whenever the daemon has gone
-//   client->Broadcast(envelope);
+//   client->Start();                     // attaches, and attaches again whenever the daemon has
+//   gone client->Broadcast(envelope);
 //
 // Guarantees
 //   - Every call returns at once. What it gives to a queue is sent in order; a full queue is
 //     RESOURCE_EXHAUSTED and nothing was taken.
-//   - While no session is up, calls are kept in the same queues (UNAVAILABLE only after Stop). After a restart of
-//     the daemon the client attaches again and hands back what the daemon lost: peers, the last LedgerClosed (not
-//     tracking), the sets offered in the slots kept, the newest envelope per key that was broadcast in them, and
-//     submissions not yet answered. Envelopes that the Handler has had are not delivered again.
+//   - While no session is up, calls are kept in the same queues (UNAVAILABLE only after Stop).
+//     After a restart of the daemon the client attaches again and hands back what the daemon lost:
+//     peers, the last LedgerClosed (not tracking), the sets offered in the slots kept, the newest
+//     envelope per key that was broadcast in them, and submissions not yet answered. Envelopes that
+//     the Handler has had are not delivered again.
 //   - Each Submit ends in one OnSubmitResult; each Fetch in one OnSet or OnFetchFailed.
 //
-// Threads  Two of the client's own: one for SCP, one for all else, so a slow OnTransactions never delays an
-//          envelope. Handler methods say on which they are called; one that blocks holds up its own thread only.
-//          All methods of Client may be called from any thread, Handler methods included; Stop and the destructor
-//          not from a Handler method.
+// Threads  Two of the client's own: one for SCP, one for all else, so a slow OnTransactions never
+//          delays an envelope. Handler methods say on which they are called; one that blocks holds
+//          up its own thread only. All methods of Client may be called from any thread, Handler
+//          methods included; Stop and the destructor not from a Handler method.
 // Bounds   ClientOptions: messages and bytes per queue.
 // Cost     Broadcast: one copy into the message and the wake-up of the SCP thread.
 #ifndef OVERLAY_CLIENT_H_
@@ -53,6 +55,7 @@ struct ClientOptions {
   std::string target;              // "unix:/path" or "127.0.0.1:port"
   std::string token;               // of a loopback listener that wants one
   std::string network_passphrase;  // its SHA-256 is the network id
+  std::string network_id;          // instead of the passphrase, where only the id is known; 32 bytes
   std::string agent = "core";      // shown to operators; 64 bytes at most
   bool takeover = false;           // end the session of another core
   bool observer = false;           // read only
@@ -200,8 +203,8 @@ class Handler {
 
   // ---- the other thread
   virtual void OnAttached(const SessionInfo&) {}
-  // The session is over; the client attaches again by itself unless `final` (refused: wrong network, another
-  // core is attached, observer limit).
+  // The session is over; the client attaches again by itself unless `final` (refused: wrong
+  // network, another core is attached, observer limit).
   virtual void OnDetached(const absl::Status& /*why*/, bool /*final*/) {}
   virtual void OnPeer(const PeerChange&) {}
   virtual void OnTransactions(const std::vector<ReceivedTransaction>&) {}
@@ -209,7 +212,8 @@ class Handler {
   virtual void OnOffered(SetType, const Hash&) {}
   virtual void OnSet(ReceivedSet) {}
   virtual void OnFetchFailed(SetType, const Hash&, FetchFailure) {}
-  // The daemon refused a value inside a message of ours: `what` names field, value and what was expected.
+  // The daemon refused a value inside a message of ours: `what` names field, value and what was
+  // expected.
   virtual void OnError(const absl::Status& /*what*/) {}
 };
 

@@ -1,0 +1,181 @@
+#include "client-sdk/overlayctl/arguments.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <fstream>
+#include <string_view>
+
+#include "flood/base/ids.h"
+
+namespace overlay::ctl {
+
+const char kHelp[] =
+    "usage: overlayctl --daemon ADDRESS [OPTIONS] COMMAND\n"
+    "\n"
+    "Of the operator (through the operator's listener):\n"
+    "  status              what the daemon is and how it does\n"
+    "  peers               every peer connected, being dialled, or configured\n"
+    "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
+    "  disconnect KEY      close the connection to the peer with that key, G...\n"
+    "\n"
+    "Of the network (through the core's listener):\n"
+    "  top [N]             the N best transactions of the mempool (10)\n"
+    "  watch               envelopes and peers as they come, until interrupted\n"
+    "  submit FILE|-       submit a transaction: XDR, or the same in base64 or hex\n"
+    "  fetch HASH          fetch a transaction set by its hash, in hex, and print or save it\n"
+    "Submitting and fetching are for the core alone: with a core attached they fail, unless "
+    "--takeover\n"
+    "ends its session.\n"
+    "\n"
+    "  --daemon ADDRESS    the core's listener: unix:PATH or IP:PORT\n"
+    "  --operator ADDRESS  the operator's listener; without it, --daemon is tried\n"
+    "  --token-file FILE   the listener's token, where it wants one\n"
+    "  --passphrase TEXT   of the network; without it OVERLAY_NETWORK_PASSPHRASE, or what the "
+    "operator's\n"
+    "                      listener says\n"
+    "  --quorum-set        fetch: a quorum set\n"
+    "  -o FILE             fetch: save it there\n"
+    "  --takeover          submit, fetch: end the session of the core that is attached\n"
+    "  --events N          watch: stop after so many\n"
+    "  --timeout SECONDS   for the daemon's answer, 1 to 3600 (10)\n"
+    "  --json              one object on one line (watch: one a line)\n"
+    "\n"
+    "Exit code: 0 done, 1 it failed, 2 wrong usage.\n";
+
+namespace {
+
+struct CommandName {
+  std::string_view name;
+  Command command;
+  std::string_view operand;  // empty: none
+  bool operand_optional;
+};
+constexpr std::array<CommandName, 8> kCommands = {{
+    {"status", Command::kStatus, "", false},
+    {"peers", Command::kPeers, "", false},
+    {"connect", Command::kConnect, "an address", false},
+    {"disconnect", Command::kDisconnect, "a peer's key, G...", false},
+    {"submit", Command::kSubmit, "a file, or - for standard input", false},
+    {"top", Command::kTop, "a number", true},
+    {"fetch", Command::kFetch, "a hash of 64 hex digits", false},
+    {"watch", Command::kWatch, "", false},
+}};
+
+absl::Status Wrong(std::string_view what, std::string_view value, std::string_view expected) {
+  return absl::InvalidArgumentError(fmt::format("{}: \"{}\", expected {}", what, value, expected));
+}
+
+std::optional<uint64_t> NumberIn(std::string_view text, uint64_t low, uint64_t high) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  if (number < low || number > high) return std::nullopt;
+  return number;
+}
+
+absl::StatusOr<std::string> ReadToken(const std::string& path) {
+  std::ifstream file(path);
+  std::string token;
+  if (!file || !std::getline(file, token) || token.empty()) {
+    return absl::NotFoundError(fmt::format(
+        "--token-file: cannot read a token from {}: expected a file with one line", path));
+  }
+  return token;
+}
+
+// Takes one option at words[*at] and its value. Not an option: UNIMPLEMENTED.
+absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Arguments* out) {
+  const std::string& word = words[*at];
+  if (word == "--json") return out->json = true, absl::OkStatus();
+  if (word == "--quorum-set") return out->quorum_set = true, absl::OkStatus();
+  if (word == "--takeover") return out->takeover = true, absl::OkStatus();
+  const bool known = word == "--daemon" || word == "--operator" || word == "--token-file" ||
+                     word == "--passphrase" || word == "-o" || word == "--events" ||
+                     word == "--timeout";
+  if (!known) return Wrong("option", word, "one that --help lists");
+  if (*at + 1 == words.size()) return Wrong(word, "", "a value after it");
+  const std::string& value = words[++*at];
+  if (word == "--daemon") out->daemon = value;
+  if (word == "--operator") out->operator_ = value;
+  if (word == "--passphrase") out->passphrase = value;
+  if (word == "-o") out->out_path = value;
+  if (word == "--token-file") {
+    absl::StatusOr<std::string> token = ReadToken(value);
+    if (!token.ok()) return token.status();
+    out->token = *std::move(token);
+  }
+  if (word == "--events") {
+    out->events = NumberIn(value, 1, UINT64_MAX);
+    if (!out->events) return Wrong(word, value, "a number, at least 1");
+  }
+  if (word == "--timeout") {
+    const std::optional<uint64_t> seconds = NumberIn(value, 1, 3600);
+    if (!seconds) return Wrong(word, value, "seconds, 1 to 3600");
+    out->timeout = std::chrono::seconds(*seconds);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOperand(const CommandName& command, bool given, Arguments* out) {
+  if (command.operand.empty() && given)
+    return Wrong(command.name, out->operand, "nothing after it");
+  if (!command.operand.empty() && !given && !command.operand_optional) {
+    return Wrong(command.name, "", fmt::format("{} after it", command.operand));
+  }
+  if (command.command == Command::kTop) {
+    if (!given) out->operand = "10";
+    if (!NumberIn(out->operand, 1, 1'000'000))
+      return Wrong("top", out->operand, "a number, 1 to 1000000");
+  }
+  if (command.command == Command::kFetch && !TxHash::FromHex(out->operand)) {
+    return Wrong("fetch", out->operand, command.operand);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Arguments> ParseArguments(const std::vector<std::string>& words) {
+  Arguments out;
+  const CommandName* command = nullptr;
+  bool operand_given = false;
+  for (size_t at = 0; at < words.size(); ++at) {
+    const std::string& word = words[at];
+    if (word == "--help" || word == "-h") return Arguments{};
+    if (word.size() > 1 && word[0] == '-') {
+      if (absl::Status taken = TakeOption(words, &at, &out); !taken.ok()) return taken;
+    } else if (command == nullptr) {
+      for (const CommandName& known : kCommands) {
+        if (known.name == word) command = &known;
+      }
+      if (command == nullptr) return Wrong("command", word, "one that --help lists");
+    } else if (!operand_given) {
+      out.operand = word;
+      operand_given = true;
+    } else {
+      return Wrong(command->name, word, "nothing more");
+    }
+  }
+  if (command == nullptr) return absl::InvalidArgumentError("which command? --help lists them");
+  out.command = command->command;
+  if (absl::Status checked = CheckOperand(*command, operand_given, &out); !checked.ok())
+    return checked;
+  if (out.daemon.empty() && out.operator_.empty()) {
+    return Wrong("--daemon", "", "the address of a daemon: unix:PATH or IP:PORT");
+  }
+  const bool of_operator = out.command == Command::kStatus || out.command == Command::kPeers ||
+                           out.command == Command::kConnect || out.command == Command::kDisconnect;
+  if (out.daemon.empty() && !of_operator) {
+    return Wrong("--daemon", "", "the core's listener, unix:PATH or IP:PORT, for this command");
+  }
+  if (out.passphrase.empty()) {
+    const char* from_environment = std::getenv("OVERLAY_NETWORK_PASSPHRASE");
+    if (from_environment != nullptr) out.passphrase = from_environment;
+  }
+  return out;
+}
+
+}  // namespace overlay::ctl

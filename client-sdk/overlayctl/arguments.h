@@ -1,0 +1,42 @@
+// client-sdk/overlayctl/arguments.h
+//
+// The command line of overlayctl. Options may stand before and after the command.
+#ifndef OVERLAY_CLIENT_SDK_OVERLAYCTL_ARGUMENTS_H_
+#define OVERLAY_CLIENT_SDK_OVERLAYCTL_ARGUMENTS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace overlay::ctl {
+
+enum class Command { kHelp, kStatus, kPeers, kConnect, kDisconnect, kSubmit, kTop, kFetch, kWatch };
+
+struct Arguments {
+  Command command = Command::kHelp;
+  std::string operand;     // FILE, N, HASH, ADDR or KEY
+  std::string daemon;      // where a core attaches
+  std::string operator_;   // where operators connect; empty: `daemon` is tried
+  std::string token;       // from the token file
+  std::string passphrase;  // empty: the daemon is asked
+  std::string out_path;
+  std::chrono::seconds timeout{10};
+  std::optional<uint64_t> events;  // of watch; absent: until interrupted
+  bool quorum_set = false;
+  bool takeover = false;
+  bool json = false;
+};
+
+extern const char kHelp[];
+
+// INVALID_ARGUMENT says what is wrong and what is expected (exit code 2). NOT_FOUND: the token
+// file.
+absl::StatusOr<Arguments> ParseArguments(const std::vector<std::string>& words);
+
+}  // namespace overlay::ctl
+
+#endif  // OVERLAY_CLIENT_SDK_OVERLAYCTL_ARGUMENTS_H_

@@ -1,0 +1,30 @@
+// client-sdk/overlayctl/commands.h
+//
+// What overlayctl does. Each prints its result to standard output; the status is what went wrong,
+// said so that the operator knows what to do next.
+#ifndef OVERLAY_CLIENT_SDK_OVERLAYCTL_COMMANDS_H_
+#define OVERLAY_CLIENT_SDK_OVERLAYCTL_COMMANDS_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client-sdk/overlayctl/arguments.h"
+
+namespace overlay::ctl {
+
+absl::Status RunOperatorCommand(const Arguments& arguments);
+absl::Status RunCoreCommand(const Arguments& arguments);
+
+// The network that the daemon is of, from its operator's listener; 32 bytes.
+absl::StatusOr<std::string> AskNetworkId(const Arguments& arguments);
+// OK when something listens at that address and speaks gRPC.
+absl::Status CheckReachable(const std::string& address, std::chrono::seconds timeout);
+
+std::string HexText(std::string_view bytes);
+void PrintLine(std::string_view text);
+
+}  // namespace overlay::ctl
+
+#endif  // OVERLAY_CLIENT_SDK_OVERLAYCTL_COMMANDS_H_

@@ -1,0 +1,289 @@
+// status, peers, connect, disconnect: calls of the Operator service.
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "client-sdk/overlayctl/commands.h"
+#include "client-sdk/overlayctl/json.h"
+#include "flood/base/ids.h"
+#include "overlay/v1/operator.grpc.pb.h"
+
+namespace overlay::ctl {
+namespace {
+
+const std::string& OperatorAddress(const Arguments& arguments) {
+  return arguments.operator_.empty() ? arguments.daemon : arguments.operator_;
+}
+
+// What the daemon said, and what to do about it.
+absl::Status Explain(const Arguments& arguments, const grpc::Status& status) {
+  const std::string& address = OperatorAddress(arguments);
+  const std::string& said = status.error_message();
+  switch (status.error_code()) {
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return absl::PermissionDeniedError(
+          fmt::format("{} is not the operator's listener of the daemon ({}): give its "
+                      "operator.listen with --operator",
+                      address, said));
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return absl::UnauthenticatedError(fmt::format(
+          "{} wants a token ({}): give the file that operator.token_file names with --token-file",
+          address, said));
+    case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::UnavailableError(
+          fmt::format("no answer from the daemon at {} ({}): does it run?", address, said));
+    default:
+      return absl::Status(static_cast<absl::StatusCode>(status.error_code()), said);
+  }
+}
+
+class OperatorClient {
+ public:
+  explicit OperatorClient(const Arguments& arguments)
+      : arguments_(arguments),
+        stub_(v1::Operator::NewStub(
+            grpc::CreateChannel(OperatorAddress(arguments), grpc::InsecureChannelCredentials()))) {}
+  v1::Operator::Stub& stub() { return *stub_; }
+  std::unique_ptr<grpc::ClientContext> Context() const {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->set_deadline(std::chrono::system_clock::now() + arguments_.timeout);
+    if (!arguments_.token.empty()) {
+      context->AddMetadata("authorization", "Bearer " + arguments_.token);
+    }
+    return context;
+  }
+  absl::StatusOr<v1::StatusResponse> Status() {
+    v1::StatusResponse response;
+    const grpc::Status status = stub_->Status(Context().get(), v1::StatusRequest(), &response);
+    if (!status.ok()) return Explain(arguments_, status);
+    return response;
+  }
+
+ private:
+  const Arguments& arguments_;
+  std::unique_ptr<v1::Operator::Stub> stub_;
+};
+
+std::string StatusJson(const v1::StatusResponse& s) {
+  JsonObject out;
+  out.Text("node", s.node_strkey()).Text("network_id", HexText(s.network_id()));
+  out.Text("version", s.version())
+      .Number("uptime_ms", s.uptime_ms())
+      .Bool("draining", s.draining());
+  out.Text("peer_address", s.peer_address()).Text("core_address", s.core_address());
+  out.Text("operator_address", s.operator_address()).Text("metrics_address", s.metrics_address());
+  if (s.has_core()) {
+    JsonObject core;
+    core.Number("session", s.core().session()).Text("agent", s.core().agent());
+    core.Number("attached_ms", s.core().attached_ms()).Bool("tracking", s.core().tracking());
+    core.Bool("judges_transactions", s.core().judges_transactions());
+    core.Number("scp_queue_messages", s.core().scp_queue_messages());
+    out.Raw("core", core.Done());
+  } else {
+    out.Raw("core", "null");
+  }
+  const auto optional = [&out](const char* name, bool has, uint64_t value) {
+    if (has) {
+      out.Number(name, value);
+    } else {
+      out.Raw(name, "null");
+    }
+  };
+  out.Number("observers", s.observers());
+  optional("newest_closed_slot", s.has_newest_closed_slot(), s.newest_closed_slot());
+  out.Number("peers_connected", s.peers_connected()).Number("peers_inbound", s.peers_inbound());
+  out.Number("peers_dialling", s.peers_dialling());
+  out.Number("envelopes_kept", s.envelopes_kept())
+      .Number("envelopes_kept_bytes", s.envelopes_kept_bytes());
+  out.Number("mempool_transactions", s.mempool_transactions());
+  out.Number("mempool_pending", s.mempool_pending()).Number("mempool_bytes", s.mempool_bytes());
+  out.Number("sets_cached", s.sets_cached()).Number("sets_cached_bytes", s.sets_cached_bytes());
+  out.Number("sets_fetching", s.sets_fetching());
+  optional("last_envelope_age_ms", s.has_last_envelope_age_ms(), s.last_envelope_age_ms());
+  optional("last_transaction_age_ms", s.has_last_transaction_age_ms(), s.last_transaction_age_ms());
+  optional("last_set_age_ms", s.has_last_set_age_ms(), s.last_set_age_ms());
+  return out.Done();
+}
+
+std::string Age(bool has, uint64_t ms) {
+  return has ? fmt::format("{:.1f} s ago", static_cast<double>(ms) / 1e3) : "none yet";
+}
+
+void PrintStatus(const v1::StatusResponse& s) {
+  fmt::print("{} {}{}, up {} s\n", s.version(), s.node_strkey(), s.draining() ? " (draining)" : "",
+             s.uptime_ms() / 1000);
+  fmt::print("  network      {}\n", HexText(s.network_id()));
+  fmt::print("  listens      peers {}, core {}, operator {}, metrics {}\n", s.peer_address(),
+             s.core_address(), s.operator_address(),
+             s.metrics_address().empty() ? "nowhere" : s.metrics_address());
+  if (s.has_core()) {
+    fmt::print("  core         {}, attached for {} s, {}; {} observers\n",
+               Printable(s.core().agent()), s.core().attached_ms() / 1000,
+               s.core().tracking() ? "tracking" : "not tracking", s.observers());
+  } else {
+    fmt::print("  core         none is attached; {} observers\n", s.observers());
+  }
+  fmt::print("  ledger       {}\n", s.has_newest_closed_slot()
+                                        ? fmt::format("{} closed last", s.newest_closed_slot())
+                                        : "none closed yet");
+  fmt::print("  peers        {} connected ({} inbound), {} being dialled\n", s.peers_connected(),
+             s.peers_inbound(), s.peers_dialling());
+  fmt::print("  envelopes    {} kept, {} bytes; last {}\n", s.envelopes_kept(),
+             s.envelopes_kept_bytes(), Age(s.has_last_envelope_age_ms(), s.last_envelope_age_ms()));
+  fmt::print("  transactions {} in the mempool ({} pending), {} bytes; last {}\n",
+             s.mempool_transactions(), s.mempool_pending(), s.mempool_bytes(),
+             Age(s.has_last_transaction_age_ms(), s.last_transaction_age_ms()));
+  fmt::print("  sets         {} cached, {} bytes, {} being fetched; last {}\n", s.sets_cached(),
+             s.sets_cached_bytes(), s.sets_fetching(),
+             Age(s.has_last_set_age_ms(), s.last_set_age_ms()));
+}
+
+const char* StateName(v1::PeerDetail::State state) {
+  switch (state) {
+    case v1::PeerDetail::STATE_CONNECTED:
+      return "connected";
+    case v1::PeerDetail::STATE_RESOLVING:
+      return "resolving";
+    case v1::PeerDetail::STATE_DIALLING:
+      return "dialling";
+    case v1::PeerDetail::STATE_WAITING:
+      return "waiting";
+    default:  // of a later version
+      return "unknown";
+  }
+}
+
+const char* DirectionName(v1::Direction direction) {
+  if (direction == v1::DIRECTION_INBOUND) return "inbound";
+  return direction == v1::DIRECTION_OUTBOUND ? "outbound" : "";
+}
+
+std::string PeerJson(const v1::PeerDetail& p) {
+  JsonObject out;
+  out.Text("state", StateName(p.state()))
+      .Text("peer", p.peer_strkey())
+      .Text("address", p.address());
+  out.Text("configured", p.configured()).Bool("preferred", p.preferred());
+  out.Text("direction", DirectionName(p.direction())).Text("agent", p.agent());
+  out.Number("connected_ms", p.connected_ms()).Number("rtt_us", p.rtt_us());
+  if (p.has_clock_offset_us()) out.Number("clock_offset_us", p.clock_offset_us());
+  out.Bool("core_present", p.core_present()).Number("score", p.score());
+  out.Number("bytes_sent", p.bytes_sent()).Number("bytes_received", p.bytes_received());
+  if (p.has_next_dial_ms()) out.Number("next_dial_ms", p.next_dial_ms());
+  out.Number("dials_failed", p.dials_failed()).Text("last_reason", p.last_reason());
+  std::vector<std::string> classes;
+  for (const v1::ClassTraffic& c : p.classes()) {
+    JsonObject traffic;
+    traffic.Text("class", v1::TrafficClass_Name(c.traffic_class()));
+    traffic.Number("queued_messages", c.queued_messages()).Number("queued_bytes", c.queued_bytes());
+    traffic.Number("messages_sent", c.messages_sent()).Number("bytes_sent", c.bytes_sent());
+    traffic.Number("messages_received", c.messages_received());
+    traffic.Number("bytes_received", c.bytes_received());
+    classes.push_back(traffic.Done());
+  }
+  return out.List("classes", classes).Done();
+}
+
+void PrintPeer(const v1::PeerDetail& p) {
+  const std::string who = p.peer_strkey().empty() ? std::string("(unknown key)") : p.peer_strkey();
+  const std::string& where = p.address().empty() ? p.configured() : p.address();
+  if (p.state() == v1::PeerDetail::STATE_CONNECTED) {
+    fmt::print("{:<10} {} {} {}, {}, rtt {} us, sent {} B, received {} B, score {:.1f}{}\n",
+               StateName(p.state()), who, where, DirectionName(p.direction()), Printable(p.agent()),
+               p.rtt_us(), p.bytes_sent(), p.bytes_received(), p.score(),
+               p.core_present() ? "" : ", no core");
+  } else {
+    fmt::print("{:<10} {} {}{}{}\n", StateName(p.state()), who, where,
+               p.last_reason().empty() ? "" : ", last: " + Printable(p.last_reason()),
+               p.has_next_dial_ms() ? fmt::format(", next dial in {} ms", p.next_dial_ms()) : "");
+  }
+}
+
+absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
+  const auto context = client.Context();
+  const auto reader = client.stub().ListPeers(context.get(), v1::ListPeersRequest());
+  std::vector<std::string> listed;
+  v1::ListPeersPart part;
+  size_t count = 0;
+  while (reader->Read(&part)) {
+    for (const v1::PeerDetail& peer : part.peers()) {
+      ++count;
+      if (arguments.json) {
+        listed.push_back(PeerJson(peer));
+      } else {
+        PrintPeer(peer);
+      }
+    }
+  }
+  if (const grpc::Status status = reader->Finish(); !status.ok()) return Explain(arguments, status);
+  if (arguments.json) {
+    PrintLine(JsonObject().List("peers", listed).Done());
+  } else if (count == 0) {
+    PrintLine("no peers");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string HexText(std::string_view bytes) {
+  return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+}
+
+void PrintLine(std::string_view text) {
+  fmt::print("{}\n", text);
+  std::fflush(stdout);
+}
+
+absl::StatusOr<std::string> AskNetworkId(const Arguments& arguments) {
+  OperatorClient client(arguments);
+  const absl::StatusOr<v1::StatusResponse> status = client.Status();
+  if (!status.ok()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "which network? Give --passphrase, or the operator's listener with --operator ({})",
+        std::string(status.status().message())));
+  }
+  return status->network_id();
+}
+
+absl::Status RunOperatorCommand(const Arguments& arguments) {
+  OperatorClient client(arguments);
+  if (arguments.command == Command::kPeers) return Peers(arguments, client);
+  if (arguments.command == Command::kStatus) {
+    const absl::StatusOr<v1::StatusResponse> status = client.Status();
+    if (!status.ok()) return status.status();
+    if (arguments.json) {
+      PrintLine(StatusJson(*status));
+    } else {
+      PrintStatus(*status);
+    }
+    return absl::OkStatus();
+  }
+  grpc::Status done;
+  if (arguments.command == Command::kConnect) {
+    v1::ConnectRequest request;
+    request.set_address(arguments.operand);
+    v1::ConnectResponse response;
+    done = client.stub().Connect(client.Context().get(), request, &response);
+  } else {
+    v1::DisconnectRequest request;
+    request.set_peer(arguments.operand);
+    v1::DisconnectResponse response;
+    done = client.stub().Disconnect(client.Context().get(), request, &response);
+  }
+  if (!done.ok()) return Explain(arguments, done);
+  const bool connect = arguments.command == Command::kConnect;
+  if (arguments.json) {
+    PrintLine(JsonObject().Text(connect ? "dialling" : "disconnected", arguments.operand).Done());
+  } else {
+    PrintLine(connect ? "being dialled; `overlayctl peers` shows how it went" : "disconnected");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace overlay::ctl
