@@ -64,6 +64,8 @@ class Session : public Handler {
               absl::ResourceExhaustedError("the daemon has too many fetches open: try again"));
         case FetchFailure::kCancelled:
           return End(absl::CancelledError("the fetch was cancelled"));
+        case FetchFailure::kRefused:
+          return End(absl::InvalidArgumentError("the daemon refused the fetch"));
       }
     });
   }
@@ -243,7 +245,7 @@ absl::Status Submit(const Arguments& arguments, Client& client, Session& session
   }
   return absl::FailedPreconditionError(fmt::format(
       "not taken: {}{}{}", outcome, answer.detail.empty() ? "" : ", " + Printable(answer.detail),
-      answer.fee_wanted ? fmt::format(", bid at least {} stroops", *answer.fee_wanted) : ""));
+      answer.fee_wanted ? fmt::format(" (stroops wanted: {})", *answer.fee_wanted) : ""));
 }
 
 absl::Status Fetch(const Arguments& arguments, Client& client, Session& session) {
@@ -297,6 +299,10 @@ absl::Status Top(const Arguments& arguments, Client& client) {
   options.after_everything_sent = false;
   options.timeout = arguments.timeout;
   const auto transactions = client.TopTransactions(options);
+  if (absl::IsFailedPrecondition(transactions.status())) {
+    return absl::FailedPreconditionError(fmt::format("{}: attach a core, whose mempool it is",
+                                                     std::string(transactions.status().message())));
+  }
   if (!transactions.ok()) return transactions.status();
   std::vector<std::string> listed;
   for (const TopTransaction& tx : *transactions) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <random>
+#include <set>
 
 #include "client-sdk/src/client_impl.h"
 #include "client-sdk/src/unary_tag.h"
@@ -52,9 +54,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& opti
     return wrong("reconnect_min", fmt::format("{} ms", options.reconnect_min.count()),
                  "1 ms to reconnect_max");
   }
-  const std::string network_id =
-      options.network_id.empty() ? std::string(NetworkIdOf(options.network_passphrase).view())
-                                 : options.network_id;
+  const std::string network_id = options.network_id.empty()
+                                     ? std::string(NetworkIdOf(options.network_passphrase).view())
+                                     : options.network_id;
   return std::make_unique<client::ClientImpl>(options, network_id, handler);
 }
 
@@ -214,6 +216,7 @@ void ClientImpl::BeginAttach() {
   {
     const std::lock_guard lock(mutex_);
     session_ = 0;
+    ++attempt_;
   }
   std::unique_ptr<grpc::ClientContext> context = Context();
   const std::lock_guard lock(mutex_);
@@ -332,15 +335,15 @@ void ClientImpl::CallThen(std::unique_ptr<grpc::ClientAsyncResponseReader<Respon
                           const Request& request, std::function<void(const grpc::Status&)> then) {
   std::unique_ptr<grpc::ClientContext> context = Context();
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
-  uint64_t session = 0;
+  uint64_t attempt = 0;
   {
     const std::lock_guard lock(mutex_);
-    session = session_;
+    attempt = attempt_;
   }
-  auto guarded = [this, session, then = std::move(then)](const grpc::Status& status) {
+  auto guarded = [this, attempt, then = std::move(then)](const grpc::Status& status) {
     {
       const std::lock_guard lock(mutex_);
-      if (session != session_) return;  // the answer to an earlier session
+      if (attempt != attempt_) return;  // the answer to an earlier session
     }
     then(status);
   };
@@ -376,9 +379,13 @@ void ClientImpl::ReplayClosed() {
 
 void ClientImpl::OpenStreams() {
   if (!options_.observer) {
+    // The old session took the answers to these with it.
+    for (const auto& [type, hash] : memory_.TakeCancelled()) {
+      handler_->OnFetchFailed(type, hash, FetchFailure::kCancelled);
+    }
     tx_sets_.Refill([this](std::deque<v1::TxSetsUp>& queue) {
-      // Offers and fetches are all remembered; what was queued of them is said anew, whole.
-      std::erase_if(queue, [](const v1::TxSetsUp& up) { return !up.has_cancel(); });
+      // Offers and fetches are all remembered: what was queued of them is said anew, whole.
+      queue.clear();
       for (const CoreMemory::Offer& offer : memory_.Offers()) {
         for (v1::TxSetsUp& chunk : OfferChunks(offer.type, offer.hash, *offer.bytes, offer.slot)) {
           queue.push_back(std::move(chunk));
@@ -388,9 +395,20 @@ void ClientImpl::OpenStreams() {
         *queue.emplace_back().mutable_fetch() = fetch;
     });
     scp_.Refill([this](std::deque<v1::ScpUp>& queue) {
-      for (std::string& envelope : memory_.Envelopes()) {
-        queue.emplace_front().mutable_broadcast()->set_envelope(std::move(envelope));
+      // Replies were to requests of the session that ended. What is queued follows what was said
+      // before, and an envelope that is still queued is not said twice.
+      std::erase_if(queue, [](const v1::ScpUp& up) { return up.has_state_reply(); });
+      std::set<std::string_view> queued;
+      for (const v1::ScpUp& up : queue) {
+        if (up.has_broadcast()) queued.insert(up.broadcast().envelope());
       }
+      std::deque<v1::ScpUp> said;
+      for (std::string& envelope : memory_.Envelopes()) {
+        if (queued.count(envelope) > 0) continue;
+        said.emplace_back().mutable_broadcast()->set_envelope(std::move(envelope));
+      }
+      std::move(queue.begin(), queue.end(), std::back_inserter(said));
+      queue = std::move(said);
     });
     const std::lock_guard numbers(number_mutex_);
     transactions_.Refill([this](std::deque<v1::TransactionsUp>& queue) {
@@ -440,6 +458,19 @@ void ClientImpl::OpenStreams() {
       std::move(contexts[2]),
       [this](grpc::ClientContext* c) { return scp_stub_->PrepareAsyncScp(c, &scp_queue_); },
       [this](const v1::ScpDown& down) { OnScp(down); }, on_end);
+  // Who ended the session while they were being started found nothing to cancel.
+  bool ended = false;
+  {
+    const std::lock_guard lock(mutex_);
+    ended = state_ != State::kUp;
+  }
+  if (ended) CancelStreams();
+}
+
+void ClientImpl::CancelStreams() {
+  scp_.Cancel();
+  transactions_.Cancel();
+  tx_sets_.Cancel();
 }
 
 void ClientImpl::EndSession(const absl::Status& why) {
@@ -450,9 +481,7 @@ void ClientImpl::EndSession(const absl::Status& why) {
     why_ = why;
     if (attach_context_ != nullptr) attach_context_->TryCancel();
   }
-  scp_.Cancel();
-  transactions_.Cancel();
-  tx_sets_.Cancel();
+  CancelStreams();
 }
 
 void ClientImpl::CallEnded() {

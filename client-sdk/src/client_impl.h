@@ -1,14 +1,16 @@
 // client-sdk/src/client_impl.h
 //
-// The one implementation of overlay::Client: two channels, each with a completion queue and a thread.
+// The one implementation of overlay::Client: two channels, each with a completion queue and a
+// thread.
 //
 //   idle -> attaching -> up -> ending -> (back-off) -> attaching ...
 //
 // Rules
-//   R1  The end of any call ends the session: all its calls are cancelled, and only when the last of them has
-//       ended is the next attach begun. Why: what was under way is unknown; a new session replays exactly.
-//   R2  After `attached`, in this order: SetPeers, LedgerClosed (not tracking), then the streams, whose queues
-//       begin with what core_memory.h kept.
+//   R1  The end of any call ends the session: all its calls are cancelled, and only when the last
+//       of them has ended is the next attach begun. Why: what was under way is unknown; a new
+//       session replays exactly.
+//   R2  After `attached`, in this order: SetPeers, LedgerClosed (not tracking), then the streams,
+//       whose queues begin with what core_memory.h kept.
 //   R3  Handler methods of the second thread are called from that thread alone.
 #ifndef OVERLAY_CLIENT_SDK_SRC_CLIENT_IMPL_H_
 #define OVERLAY_CLIENT_SDK_SRC_CLIENT_IMPL_H_
@@ -82,6 +84,7 @@ class ClientImpl : public Client {
   void OnAlarm(bool ok);
   // From any thread: cancels all calls; CallEnded follows for each.
   void EndSession(const absl::Status& why);
+  void CancelStreams();
   void CallEnded();
   void AfterSession();
   // Sends a unary call and runs `then` on the second thread; failure ends the session.
@@ -141,6 +144,8 @@ class ClientImpl : public Client {
   State state_ = State::kIdle;
   std::unique_ptr<grpc::ClientContext> attach_context_;
   uint64_t session_ = 0;
+  // Counts attaches: another daemon may number its sessions as the one before did.
+  uint64_t attempt_ = 0;
   int open_calls_ = 0;
   absl::Status why_ = absl::OkStatus();  // the session ended
   bool final_ = false;

@@ -90,6 +90,8 @@ absl::Status ClientImpl::ReplyState(uint64_t id, const std::vector<std::string>&
 }
 
 absl::Status ClientImpl::JudgeEnvelope(const Hash& hash, EnvelopeVerdict verdict) {
+  // A discarded envelope is forgotten by the daemon: another copy is new, and must pass here too.
+  if (verdict == EnvelopeVerdict::kDiscarded) memory_.OnDiscarded(hash);
   v1::ScpUp up;
   up.mutable_verdict()->set_hash(ToBytes(hash));
   up.mutable_verdict()->set_verdict(verdict == EnvelopeVerdict::kInvalid
@@ -211,9 +213,20 @@ void ClientImpl::OnTransactions(const v1::TransactionsDown& down) {
       handler_->OnTransactions(batch);
       return;
     }
-    case v1::TransactionsDown::kError:
-      handler_->OnError(ToStatus(down.error()));
+    case v1::TransactionsDown::kError: {
+      const v1::Error& error = down.error();
+      if (error.has_id() && memory_.OnAnswered(error.id())) {
+        // The refusal is the one answer of that submission.
+        SubmitAnswer answer;
+        answer.number = error.id();
+        answer.outcome = SubmitOutcome::kMalformed;
+        answer.detail = std::string(ToStatus(error).message());
+        handler_->OnSubmitResult(answer);
+        return;
+      }
+      handler_->OnError(ToStatus(error));
       return;
+    }
     case v1::TransactionsDown::MESSAGE_NOT_SET:
       return;
   }
@@ -266,11 +279,13 @@ std::vector<v1::TxSetsUp> ClientImpl::OfferChunks(SetType type, const Hash& hash
 absl::Status ClientImpl::Offer(SetType type, const Hash& hash, std::string bytes,
                                std::optional<uint64_t> slot) {
   if (bytes.empty()) return absl::InvalidArgumentError("bytes: empty, expected a set");
-  if (absl::Status pushed = tx_sets_.PushAll(OfferChunks(type, hash, bytes, slot)); !pushed.ok()) {
-    return pushed;
-  }
-  memory_.OnOffered(type, hash, std::make_shared<const std::string>(std::move(bytes)), slot);
-  return absl::OkStatus();
+  std::vector<v1::TxSetsUp> chunks = OfferChunks(type, hash, bytes, slot);
+  // First: a session that begins meanwhile says what is remembered, not what is queued.
+  const bool is_new =
+      memory_.OnOffered(type, hash, std::make_shared<const std::string>(std::move(bytes)), slot);
+  absl::Status pushed = tx_sets_.PushAll(std::move(chunks));
+  if (!pushed.ok() && is_new) memory_.ForgetOffer(type, hash);
+  return pushed;
 }
 
 absl::Status ClientImpl::Fetch(SetType type, const Hash& hash, const FetchOptions& options) {
@@ -282,9 +297,9 @@ absl::Status ClientImpl::Fetch(SetType type, const Hash& hash, const FetchOption
   for (const Hash& peer : options.peers) fetch->add_peers(ToBytes(peer));
   fetch->set_sources(options.sources);
   fetch->set_until_cancelled(options.until_cancelled);
-  memory_.OnFetch(type, hash, *fetch);
+  const bool is_new = memory_.OnFetch(type, hash, *fetch);
   absl::Status pushed = tx_sets_.Push(std::move(up));
-  if (!pushed.ok()) memory_.OnFetchEnded(type, hash);
+  if (!pushed.ok() && is_new) memory_.OnFetchEnded(type, hash);
   return pushed;
 }
 
@@ -292,7 +307,9 @@ absl::Status ClientImpl::CancelFetch(SetType type, const Hash& hash) {
   v1::TxSetsUp up;
   up.mutable_cancel()->set_kind(ToProto(type));
   up.mutable_cancel()->set_hash(ToBytes(hash));
-  return tx_sets_.Push(std::move(up));
+  absl::Status pushed = tx_sets_.Push(std::move(up));
+  if (pushed.ok()) memory_.OnCancel(type, hash);
+  return pushed;
 }
 
 void ClientImpl::OnTxSets(const v1::TxSetsDown& down) {
@@ -319,11 +336,13 @@ void ClientImpl::OnTxSets(const v1::TxSetsDown& down) {
     }
     case v1::TxSetsDown::kError: {
       const v1::Error& error = down.error();
-      // A refused fetch has ended too.
-      if (error.field().starts_with("fetch")) {
-        memory_.OnFetchEnded(ToType(error.set_kind()), ToHash(error.hash()));
-      }
       handler_->OnError(ToStatus(error));
+      // A refused fetch has ended too.
+      const SetType type = ToType(error.set_kind());
+      const Hash hash = ToHash(error.hash());
+      if (error.field().starts_with("fetch") && memory_.OnFetchEnded(type, hash)) {
+        handler_->OnFetchFailed(type, hash, FetchFailure::kRefused);
+      }
       return;
     }
     case v1::TxSetsDown::kProgress:

@@ -5,7 +5,8 @@
 namespace overlay::client {
 namespace {
 
-// Where an SCP envelope's XDR has its node key, slot and statement type: they come first and never move.
+// Where an SCP envelope's XDR has its node key, slot and statement type: they come first and never
+// move.
 constexpr size_t kNodeAt = 4;
 constexpr size_t kSlotAt = 36;
 constexpr size_t kTypeAt = 44;
@@ -41,16 +42,37 @@ bool CoreMemory::OnDelivered(uint64_t slot, const Hash& hash) {
   return true;
 }
 
-void CoreMemory::OnOffered(SetType type, const Hash& hash, std::shared_ptr<const std::string> bytes,
+void CoreMemory::OnDiscarded(const Hash& hash) {
+  const std::lock_guard lock(mutex_);
+  // Its slot is not known, but there are few slots: from the first of each to the next.
+  for (auto it = delivered_.begin(); it != delivered_.end();) {
+    const uint64_t slot = it->first;
+    if (delivered_.erase({slot, hash}) > 0) return;
+    it = slot == UINT64_MAX ? delivered_.end() : delivered_.lower_bound({slot + 1, Hash{}});
+  }
+}
+
+bool CoreMemory::OnOffered(SetType type, const Hash& hash, std::shared_ptr<const std::string> bytes,
                            std::optional<uint64_t> slot) {
   const std::lock_guard lock(mutex_);
   const bool there = std::any_of(offers_.begin(), offers_.end(), [&](const Offer& offer) {
     return offer.type == type && offer.hash == hash;
   });
-  if (there) return;
+  if (there) return false;
   offer_bytes_ += bytes->size();
   offers_.push_back({type, hash, std::move(bytes), slot});
   ShrinkOffers();
+  return true;
+}
+
+void CoreMemory::ForgetOffer(SetType type, const Hash& hash) {
+  const std::lock_guard lock(mutex_);
+  for (auto it = offers_.begin(); it != offers_.end(); ++it) {
+    if (it->type != type || it->hash != hash) continue;
+    offer_bytes_ -= it->bytes->size();
+    offers_.erase(it);
+    return;
+  }
 }
 
 void CoreMemory::ShrinkOffers() {
@@ -74,13 +96,28 @@ void CoreMemory::ShrinkOffers() {
   while (offer_bytes_ > kSetBytesMax && offers_.size() > 1) erase(offers_.begin());
 }
 
-void CoreMemory::OnFetch(SetType type, const Hash& hash, const v1::SetFetch& fetch) {
+bool CoreMemory::OnFetch(SetType type, const Hash& hash, const v1::SetFetch& fetch) {
   const std::lock_guard lock(mutex_);
-  fetches_[{type, hash}] = fetch;
+  cancelled_.erase({type, hash});
+  return fetches_.insert_or_assign({type, hash}, fetch).second;
+}
+
+void CoreMemory::OnCancel(SetType type, const Hash& hash) {
+  const std::lock_guard lock(mutex_);
+  if (fetches_.count({type, hash}) > 0) cancelled_.insert({type, hash});
+}
+
+std::vector<std::pair<SetType, Hash>> CoreMemory::TakeCancelled() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<SetType, Hash>> taken(cancelled_.begin(), cancelled_.end());
+  for (const auto& key : taken) fetches_.erase(key);
+  cancelled_.clear();
+  return taken;
 }
 
 bool CoreMemory::OnFetchEnded(SetType type, const Hash& hash) {
   const std::lock_guard lock(mutex_);
+  cancelled_.erase({type, hash});
   return fetches_.erase({type, hash}) > 0;
 }
 
@@ -126,7 +163,9 @@ std::vector<CoreMemory::Offer> CoreMemory::Offers() const {
 std::vector<v1::SetFetch> CoreMemory::Fetches() const {
   const std::lock_guard lock(mutex_);
   std::vector<v1::SetFetch> list;
-  for (const auto& [key, fetch] : fetches_) list.push_back(fetch);
+  for (const auto& [key, fetch] : fetches_) {
+    if (cancelled_.count(key) == 0) list.push_back(fetch);
+  }
   return list;
 }
 

@@ -1,15 +1,17 @@
 // client-sdk/src/core_memory.h
 //
-// What a core has said and would have to say again to a daemon that has forgotten it, and what it has heard and
-// must not hear twice.
+// What a core has said and would have to say again to a daemon that has forgotten it, and what it
+// has heard and must not hear twice.
 //
 // Rules
-//   R1  Kept are the slots from newest_closed - 12 on: of them the newest envelope per (node, slot, phase) that
-//       was broadcast, the sets offered, and the hashes of envelopes delivered. What has no slot (an offered
-//       quorum set, a set offered without) stays until kUnboundSetsMax push it out, oldest first.
+//   R1  Kept are the slots from newest_closed - 12 on: of them the newest envelope per (node, slot,
+//       phase) that was broadcast, the sets offered, and the hashes of envelopes delivered. What
+//       has no slot (an offered quorum set, a set offered without) stays until kUnboundSetsMax push
+//       it out, oldest first.
 //   R2  A submission is remembered until its result has come; a fetch until it has ended.
 //
-// Bounds   kEnvelopesMax, kSetBytesMax, kUnboundSetsMax, kDeliveredMax; over them the lowest slot goes.
+// Bounds   kEnvelopesMax, kSetBytesMax, kUnboundSetsMax, kDeliveredMax; over them the lowest slot
+//     goes.
 // Threads  any; each call takes the one mutex.
 #ifndef OVERLAY_CLIENT_SDK_SRC_CORE_MEMORY_H_
 #define OVERLAY_CLIENT_SDK_SRC_CORE_MEMORY_H_
@@ -23,6 +25,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "overlay/client.h"
@@ -41,9 +44,15 @@ class CoreMemory {
   void OnBroadcast(std::string_view envelope);
   // False: delivered before, the core must not have it again.
   bool OnDelivered(uint64_t slot, const Hash& hash);
-  void OnOffered(SetType type, const Hash& hash, std::shared_ptr<const std::string> bytes,
+  // The core judged it so that another copy is to be delivered.
+  void OnDiscarded(const Hash& hash);
+  // False: it was remembered already.
+  bool OnOffered(SetType type, const Hash& hash, std::shared_ptr<const std::string> bytes,
                  std::optional<uint64_t> slot);
-  void OnFetch(SetType type, const Hash& hash, const v1::SetFetch& fetch);
+  void ForgetOffer(SetType type, const Hash& hash);
+  // False: it joins one that is under way.
+  bool OnFetch(SetType type, const Hash& hash, const v1::SetFetch& fetch);
+  void OnCancel(SetType type, const Hash& hash);
   // False: nobody waits for it (it ended before).
   bool OnFetchEnded(SetType type, const Hash& hash);
   void OnSubmitted(const v1::Submission& submission);
@@ -59,7 +68,9 @@ class CoreMemory {
   };
   std::vector<std::string> Envelopes() const;  // lowest slot first
   std::vector<Offer> Offers() const;
-  std::vector<v1::SetFetch> Fetches() const;
+  std::vector<v1::SetFetch> Fetches() const;  // those cancelled left out
+  // Fetches whose cancellation was not answered before the session ended; they are forgotten.
+  std::vector<std::pair<SetType, Hash>> TakeCancelled();
   std::vector<v1::Submission> Unanswered() const;  // in the order of their numbers
   std::optional<v1::LedgerClosedRequest> Closed() const;
   std::optional<v1::SetPeersRequest> Peers() const;
@@ -76,6 +87,7 @@ class CoreMemory {
   std::deque<Offer> offers_;
   size_t offer_bytes_ = 0;
   std::map<std::pair<SetType, Hash>, v1::SetFetch> fetches_;
+  std::set<std::pair<SetType, Hash>> cancelled_;  // of fetches_
   std::map<uint64_t, v1::Submission> unanswered_;
   std::optional<v1::LedgerClosedRequest> closed_;
   std::optional<v1::SetPeersRequest> peers_;

@@ -2,9 +2,9 @@
 //
 // One bidirectional gRPC stream of the client with its bounded write queue.
 //
-// Writes are issued by whoever pushes when none is under way, else by the completion thread when the one before
-// has been taken: so a message on an idle stream costs no hand-over between threads. One write and one read are
-// outstanding at most, which is what gRPC allows.
+// Writes are issued by whoever pushes when none is under way, else by the completion thread when
+// the one before has been taken: so a message on an idle stream costs no hand-over between threads.
+// One write and one read are outstanding at most, which is what gRPC allows.
 //
 // Threads  Push from any; everything else on the completion thread of the queue given to Start.
 // Bounds   messages and bytes of the queue.
@@ -49,8 +49,8 @@ class StreamCall {
   StreamCall(size_t messages_max, size_t bytes_max)
       : messages_max_(messages_max), bytes_max_(bytes_max) {}
 
-  // Opens the stream; `prepare` makes it with the context given. `on_message` for each message, `on_end` once,
-  // after which the call may be started again.
+  // Opens the stream; `prepare` makes it with the context given. `on_message` for each message,
+  // `on_end` once, after which the call may be started again.
   void Start(std::unique_ptr<grpc::ClientContext> context,
              const std::function<std::unique_ptr<Stream>(grpc::ClientContext*)>& prepare,
              std::function<void(const Down&)> on_message,
@@ -92,8 +92,8 @@ class StreamCall {
     WriteNext();
     return absl::OkStatus();
   }
-  // Replaces what is queued, in one step, before the stream is started anew; no bound is checked: it is what
-  // the bounds let in before.
+  // Replaces what is queued, in one step, before the stream is started anew; no bound is checked:
+  // it is what the bounds let in before.
   void Refill(const std::function<void(std::deque<Up>&)>& edit) {
     const std::lock_guard lock(mutex_);
     std::deque<Up> messages;

@@ -151,8 +151,8 @@ std::string Json(const Arguments& arguments, bool valid, const ScpResult& result
   return fmt::format(
       R"({{"mode":"{}","valid":{},"p50_us":{},"p90_us":{},"p99_us":{},"p999_us":{},"lost":{},)"
       R"("cpu_us_per_copy":{},"floor":{{"udp_echo_p50_us":{},"unix_echo_p50_us":{},)"
-      R"("grpc_echo_p50_us":{},"grpc_echo_p99_us":{},"quic_echo_p50_us":{},"quic_echo_p99_us":{},"quic_bulk_mb_s":{},)"
-      R"("grpc_bulk_mb_s":{},"sha256_mb_s":{}}}}})",
+      R"("grpc_echo_p50_us":{},"grpc_echo_p99_us":{},"quic_echo_p50_us":{},)"
+      R"("quic_echo_p99_us":{},"quic_bulk_mb_s":{},"grpc_bulk_mb_s":{},"sha256_mb_s":{}}}}})",
       arguments.mode, valid, latency(0.5), latency(0.9), latency(0.99), latency(0.999), result.lost,
       scp ? Figure(result.cpu_us_per_copy) : "null", echo("udp", 0.5), echo("unix", 0.5),
       echo("grpc", 0.5), echo("grpc", 0.99), echo("quic", 0.5), echo("quic", 0.99), bulk("quic"),

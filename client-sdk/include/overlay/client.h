@@ -55,10 +55,10 @@ struct ClientOptions {
   std::string target;              // "unix:/path" or "127.0.0.1:port"
   std::string token;               // of a loopback listener that wants one
   std::string network_passphrase;  // its SHA-256 is the network id
-  std::string network_id;          // instead of the passphrase, where only the id is known; 32 bytes
-  std::string agent = "core";      // shown to operators; 64 bytes at most
-  bool takeover = false;           // end the session of another core
-  bool observer = false;           // read only
+  std::string network_id;      // instead of the passphrase, where only the id is known; 32 bytes
+  std::string agent = "core";  // shown to operators; 64 bytes at most
+  bool takeover = false;       // end the session of another core
+  bool observer = false;       // read only
   bool judges_transactions = false;
   bool deliver_transactions = false;
   bool core_answers_state = false;     // state_policy core
@@ -157,7 +157,7 @@ struct ReceivedSet {
   std::string bytes;        // whole; its SHA-256 has been checked by the daemon
   std::vector<Hash> peers;  // that served it; none: it was cached
 };
-enum class FetchFailure : uint8_t { kExpired = 1, kTooLarge, kNoRoom, kCancelled };
+enum class FetchFailure : uint8_t { kExpired = 1, kTooLarge, kNoRoom, kCancelled, kRefused };
 
 struct StateOutcome {
   uint64_t id = 0;
@@ -199,6 +199,7 @@ class Handler {
   virtual void OnStateDone(const StateOutcome&) {}
   // A peer wants the core's own SCP state; answer with ReplyState(id, ...).
   virtual void OnStateWanted(uint64_t /*id*/, uint64_t /*from_slot*/) {}
+  // To observers, on the other thread: what they did not read in time.
   virtual void OnOverflow(const OverflowNotice&) {}
 
   // ---- the other thread

@@ -1,0 +1,552 @@
+// The C++ client against a daemon that the test plays.
+#include "overlay/client.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/client/fake_daemon.h"
+
+namespace overlay::client {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr std::chrono::seconds kPatience(20);
+constexpr uint32_t kPrepare = 0;
+constexpr uint32_t kNominate = 3;
+
+// What the client reads of an envelope, and then a text.
+std::string Envelope(uint64_t slot, char node, uint32_t type, const std::string& text) {
+  std::string out(4, '\0');
+  out += std::string(32, node);
+  for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(slot >> shift);
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(type >> shift);
+  return out + text;
+}
+
+Hash HashOfByte(uint8_t byte) {
+  Hash hash;
+  hash.fill(byte);
+  return hash;
+}
+std::string BytesOf(const Hash& hash) { return std::string(hash.begin(), hash.end()); }
+
+v1::ScpDown Received(uint8_t hash, uint64_t slot, bool redelivered = false) {
+  v1::ScpDown down;
+  down.mutable_received()->set_envelope("envelope");
+  down.mutable_received()->set_hash(BytesOf(HashOfByte(hash)));
+  down.mutable_received()->set_slot(slot);
+  down.mutable_received()->set_redelivered(redelivered);
+  return down;
+}
+
+// Writes down what the client says, one line each.
+class Recorder : public Handler {
+ public:
+  void OnEnvelope(const ReceivedEnvelope& e) override {
+    Add(fmt::format("envelope {}{}", e.hash[0], e.redelivered ? " again" : ""));
+  }
+  void OnOverflow(const OverflowNotice& o) override { Add(fmt::format("overflow {}", o.count)); }
+  void OnAttached(const SessionInfo&) override { Add("attached"); }
+  void OnDetached(const absl::Status& why, bool final) override {
+    Add(fmt::format("detached {} {}", final ? "for good" : "for now",
+                    static_cast<int>(why.code())));
+  }
+  void OnPeer(const PeerChange& p) override { Add(fmt::format("peer {}", p.peers_connected)); }
+  void OnTransactions(const std::vector<ReceivedTransaction>& batch) override {
+    Add(fmt::format("transactions {}", batch.size()));
+    if (on_transactions) on_transactions();
+  }
+  void OnSubmitResult(const SubmitAnswer& a) override {
+    Add(fmt::format("result {} {}", a.number, SubmitOutcomeName(a.outcome)));
+  }
+  void OnOffered(SetType, const Hash& hash) override { Add(fmt::format("offered {}", hash[0])); }
+  void OnSet(ReceivedSet set) override {
+    Add(fmt::format("set {} of {} bytes from {}", set.hash[0], set.bytes.size(), set.peers.size()));
+  }
+  void OnFetchFailed(SetType, const Hash& hash, FetchFailure failure) override {
+    Add(fmt::format("fetch {} failed {}", hash[0], static_cast<int>(failure)));
+  }
+  void OnError(const absl::Status& what) override { Add("error " + std::string(what.message())); }
+
+  bool WaitFor(const std::string& line, size_t count = 1) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, kPatience, [&] { return Count(line) >= count; });
+  }
+  std::vector<std::string> Lines(const std::string& prefix = "") {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> matching;
+    for (const std::string& line : lines_) {
+      if (line.starts_with(prefix)) matching.push_back(line);
+    }
+    return matching;
+  }
+
+  std::function<void()> on_transactions;
+
+ private:
+  size_t Count(const std::string& line) const {
+    return static_cast<size_t>(std::count(lines_.begin(), lines_.end(), line));
+  }
+  void Add(std::string line) {
+    const std::lock_guard lock(mutex_);
+    lines_.push_back(std::move(line));
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> lines_;
+};
+
+class ClientTest : public ::testing::Test {
+ protected:
+  ClientTest() {
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "overlay-client-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~ClientTest() override {
+    if (client_ != nullptr) client_->Stop();
+    client_.reset();
+    daemon_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  std::string path() const { return folder_ + "/core"; }
+  ClientOptions Options() const {
+    ClientOptions options;
+    options.target = "unix:" + path();
+    options.network_passphrase = "test";
+    options.reconnect_max = std::chrono::milliseconds(50);
+    return options;
+  }
+  void StartDaemon() { daemon_ = std::make_unique<FakeDaemon>(path()); }
+  void MakeClient(const ClientOptions& options) {
+    auto made = Client::Create(options, &core_);
+    ASSERT_TRUE(made.ok()) << made.status();
+    client_ = *std::move(made);
+  }
+  void Attach() {
+    StartDaemon();
+    MakeClient(Options());
+    client_->Start();
+    ASSERT_TRUE(client_->WaitAttached(kPatience));
+  }
+  // As a crash and a new start: the client has attached to the new one when this returns.
+  void RestartDaemon() {
+    const size_t before = core_.Lines("attached").size();
+    daemon_->Restart();
+    ASSERT_TRUE(core_.WaitFor("attached", before + 1));
+    ASSERT_TRUE(client_->WaitAttached(kPatience));
+  }
+  static std::vector<std::string> Only(const std::vector<std::string>& lines,
+                                       const std::string& prefix) {
+    std::vector<std::string> matching;
+    for (const std::string& line : lines) {
+      if (line.starts_with(prefix)) matching.push_back(line);
+    }
+    return matching;
+  }
+
+  std::string folder_;
+  Recorder core_;
+  std::unique_ptr<FakeDaemon> daemon_;
+  std::unique_ptr<Client> client_;
+};
+
+TEST_F(ClientTest, NamesTheOptionThatIsWrong) {
+  const auto refusal = [this](const std::function<void(ClientOptions&)>& change) {
+    ClientOptions options = Options();
+    change(options);
+    const auto made = Client::Create(options, &core_);
+    EXPECT_EQ(made.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(made.status().message());
+  };
+  EXPECT_THAT(refusal([](auto& o) { o.target = ""; }), testing::StartsWith("target"));
+  EXPECT_THAT(refusal([](auto& o) { o.network_passphrase = ""; }),
+              testing::StartsWith("network_passphrase"));
+  EXPECT_THAT(refusal([](auto& o) { o.network_id = "short"; }), testing::StartsWith("network_id"));
+  EXPECT_THAT(refusal([](auto& o) { o.agent = std::string(65, 'a'); }),
+              testing::StartsWith("agent"));
+  EXPECT_THAT(refusal([](auto& o) { o.queue_bytes_max = 0; }), testing::StartsWith("queue"));
+  EXPECT_THAT(refusal([](auto& o) { o.reconnect_min = std::chrono::milliseconds(0); }),
+              testing::StartsWith("reconnect_min"));
+  EXPECT_EQ(Client::Create(Options(), nullptr).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ClientTest, AQueueTakesWhatItMayAndRefusesTheRest) {
+  ClientOptions options = Options();
+  options.queue_messages_max = 3;
+  MakeClient(options);  // without a daemon everything stays queued
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(client_->Broadcast(Envelope(1, 'a', kPrepare, "x")).ok());
+    EXPECT_TRUE(client_->Submit("tx").ok());
+  }
+  EXPECT_EQ(client_->Broadcast("x").code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(client_->Submit("tx").status().code(), absl::StatusCode::kResourceExhausted);
+  // A set's chunks are taken all or none.
+  EXPECT_TRUE(client_->Fetch(SetType::kTxSet, HashOfByte(9)).ok());
+  EXPECT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(1), std::string(200'000, 's')).ok());
+  EXPECT_EQ(client_->Offer(SetType::kTxSet, HashOfByte(2), std::string(1, 's')).code(),
+            absl::StatusCode::kResourceExhausted);
+
+  // What was refused was not taken: it never comes.
+  StartDaemon();
+  client_->Start();
+  EXPECT_TRUE(client_->WaitAttached(kPatience));
+  EXPECT_THAT(Only(daemon_->WaitForCount("submit", 3), "submit"),
+              ElementsAre("submit 1 tx", "submit 2 tx", "submit 3 tx"));
+  EXPECT_TRUE(client_->Submit("last").ok());
+  EXPECT_TRUE(daemon_->WaitFor("submit 4 last"));
+  EXPECT_TRUE(client_->CancelFetch(SetType::kTxSet, HashOfByte(9)).ok());
+  EXPECT_THAT(Only(daemon_->WaitForCount("cancel", 1), "offer 02"), IsEmpty());
+}
+
+TEST_F(ClientTest, AQueueIsBoundedInBytesToo) {
+  ClientOptions options = Options();
+  options.queue_bytes_max = 1'000;
+  MakeClient(options);
+  EXPECT_TRUE(client_->Broadcast(std::string(900, 'x')).ok());
+  EXPECT_EQ(client_->Broadcast(std::string(200, 'x')).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(client_->Broadcast(std::string(50, 'x')).ok());
+}
+
+TEST_F(ClientTest, AfterARestartOfTheDaemonItHandsBackWhatWasLost) {
+  Attach();
+  ASSERT_TRUE(client_->SetPeers({"one", "two"}, {}).ok());
+  ASSERT_TRUE(client_->LedgerClosed(7, std::nullopt, /*tracking=*/true).ok());
+  ASSERT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(1), "set", 8).ok());
+  ASSERT_TRUE(client_->Broadcast(Envelope(9, 'a', kPrepare, "nine")).ok());
+  ASSERT_TRUE(client_->Broadcast(Envelope(8, 'a', kPrepare, "old")).ok());
+  ASSERT_TRUE(client_->Broadcast(Envelope(8, 'a', kPrepare, "new")).ok());
+  ASSERT_TRUE(client_->Broadcast(Envelope(8, 'a', kNominate, "vote")).ok());
+  ASSERT_TRUE(client_->Fetch(SetType::kTxSet, HashOfByte(5)).ok());
+  ASSERT_TRUE(client_->Submit("tx").ok());
+  ASSERT_THAT(Only(daemon_->WaitForCount("broadcast", 4), "broadcast"), SizeIs(4));
+  ASSERT_THAT(Only(daemon_->WaitForCount("submit", 1), "submit"), SizeIs(1));
+  ASSERT_THAT(Only(daemon_->WaitForCount("fetch", 1), "fetch"), SizeIs(1));
+
+  RestartDaemon();
+  daemon_->WaitForCount("submit", 1);
+  daemon_->WaitForCount("fetch", 1);
+  const std::vector<std::string> lines = daemon_->WaitForCount("broadcast", 3);
+  ASSERT_GE(lines.size(), 3u);
+  EXPECT_EQ(lines[0], "attach");
+  EXPECT_EQ(lines[1], "set_peers onetwo");
+  EXPECT_EQ(lines[2], "ledger_closed 7 tracking=0");
+  EXPECT_EQ(daemon_->last_attach().newest_closed_slot(), 7u);
+  EXPECT_THAT(Only(lines, "broadcast"),
+              ElementsAre("broadcast new", "broadcast vote", "broadcast nine"));
+  EXPECT_THAT(Only(lines, "offer"), ElementsAre("offer 01 0/3"));
+  EXPECT_THAT(Only(lines, "fetch"), ElementsAre("fetch 05"));
+  EXPECT_THAT(Only(lines, "submit"), ElementsAre("submit 1 tx"));
+}
+
+TEST_F(ClientTest, WhatIsQueuedWhileNoDaemonRunsIsSentOnce) {
+  MakeClient(Options());
+  client_->Start();
+  ASSERT_TRUE(client_->Broadcast(Envelope(1, 'a', kPrepare, "first")).ok());
+  ASSERT_TRUE(client_->Broadcast(Envelope(1, 'b', kPrepare, "second")).ok());
+  ASSERT_TRUE(client_->Submit("tx").ok());
+  ASSERT_TRUE(client_->Offer(SetType::kQuorumSet, HashOfByte(3), "set").ok());
+  StartDaemon();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  ASSERT_TRUE(client_->Broadcast(Envelope(1, 'c', kPrepare, "third")).ok());
+  daemon_->WaitForCount("submit", 1);
+  daemon_->WaitForCount("offer", 1);
+  const std::vector<std::string> lines = daemon_->WaitForCount("broadcast third", 1);
+  EXPECT_THAT(Only(lines, "broadcast"),
+              ElementsAre("broadcast first", "broadcast second", "broadcast third"));
+  EXPECT_THAT(Only(lines, "submit"), SizeIs(1));
+  EXPECT_THAT(Only(lines, "offer"), SizeIs(1));
+}
+
+TEST_F(ClientTest, SlotsThatAreNoLongerKeptAreNotHandedBack) {
+  Attach();
+  ASSERT_TRUE(client_->Broadcast(Envelope(5, 'a', kPrepare, "gone")).ok());
+  ASSERT_TRUE(client_->Broadcast(Envelope(8, 'a', kPrepare, "kept")).ok());
+  ASSERT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(1), "gone", 7).ok());
+  ASSERT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(2), "kept", 8).ok());
+  daemon_->WaitForCount("offer", 2);
+  ASSERT_TRUE(daemon_->WaitFor("broadcast kept"));  // what is only queued is said in any case
+  ASSERT_TRUE(client_->LedgerClosed(20, std::nullopt, true).ok());  // 8 is the lowest kept
+  ASSERT_TRUE(daemon_->WaitFor("ledger_closed 20 tracking=1"));
+  RestartDaemon();
+  daemon_->WaitForCount("offer", 1);
+  ASSERT_TRUE(client_->Broadcast(Envelope(21, 'a', kPrepare, "end")).ok());
+  const std::vector<std::string> lines = daemon_->WaitForCount("broadcast end", 1);
+  EXPECT_THAT(Only(lines, "broadcast"), ElementsAre("broadcast kept", "broadcast end"));
+  EXPECT_THAT(Only(lines, "offer"), ElementsAre("offer 02 0/4"));
+}
+
+TEST_F(ClientTest, NoEnvelopeIsDeliveredTwiceEvenByAnotherDaemon) {
+  Attach();
+  daemon_->Send(Received(1, 10));
+  daemon_->Send(Received(1, 10));
+  daemon_->Send(Received(2, 10));
+  ASSERT_TRUE(core_.WaitFor("envelope 2"));
+  RestartDaemon();
+  daemon_->Send(Received(1, 10));
+  daemon_->Send(Received(2, 10, /*redelivered=*/true));  // asked for
+  daemon_->Send(Received(3, 10));
+  ASSERT_TRUE(core_.WaitFor("envelope 3"));
+  EXPECT_THAT(core_.Lines("envelope"),
+              ElementsAre("envelope 1", "envelope 2", "envelope 2 again", "envelope 3"));
+}
+
+TEST_F(ClientTest, AnEnvelopeThatTheCoreDiscardedMayComeAgain) {
+  Attach();
+  daemon_->Send(Received(1, 10));
+  daemon_->Send(Received(2, 11));
+  ASSERT_TRUE(core_.WaitFor("envelope 2"));
+  ASSERT_TRUE(client_->JudgeEnvelope(HashOfByte(1), EnvelopeVerdict::kInvalid).ok());
+  ASSERT_TRUE(client_->JudgeEnvelope(HashOfByte(2), EnvelopeVerdict::kDiscarded).ok());
+  daemon_->Send(Received(1, 10));
+  daemon_->Send(Received(2, 11));
+  ASSERT_TRUE(core_.WaitFor("envelope 2", 2));
+  EXPECT_THAT(core_.Lines("envelope 1"), SizeIs(1));
+}
+
+TEST_F(ClientTest, ASubmissionIsAnsweredOnceOverARestart) {
+  Attach();
+  ASSERT_TRUE(client_->Submit("a").ok());
+  ASSERT_TRUE(client_->Submit("b").ok());
+  ASSERT_TRUE(daemon_->WaitFor("submit 2 b"));
+  v1::TransactionsDown first;
+  first.mutable_results()->add_results()->set_number(1);
+  first.mutable_results()->mutable_results(0)->set_outcome(v1::SubmitResult::OUTCOME_DUPLICATE);
+  daemon_->Send(first);
+  ASSERT_TRUE(core_.WaitFor("result 1 duplicate"));
+
+  daemon_->Stop();
+  daemon_->Start();
+  daemon_->AnswerSubmissions(true);
+  // The one that was answered is not submitted again, the other one is, with its number.
+  ASSERT_TRUE(core_.WaitFor("attached", 2));
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  ASSERT_TRUE(client_->Judge({{HashOfByte(1), Verdict::kValid, std::nullopt}}).ok());
+  const std::vector<std::string> lines = daemon_->WaitForCount("judge 3", 1);
+  EXPECT_THAT(Only(lines, "submit"), ElementsAre("submit 2 b"));
+  daemon_->Send(first);  // nobody waits for it any more
+  v1::TransactionsDown second = first;
+  second.mutable_results()->mutable_results(0)->set_number(2);
+  daemon_->Send(second);
+  v1::TransactionsDown end;
+  end.mutable_received()->add_transactions();
+  daemon_->Send(end);
+  ASSERT_TRUE(core_.WaitFor("transactions 1"));
+  EXPECT_THAT(core_.Lines("result 1"), SizeIs(1));
+  EXPECT_THAT(core_.Lines("result 2"), SizeIs(1));
+}
+
+TEST_F(ClientTest, ARefusedSubmissionIsAnsweredByItsRefusal) {
+  Attach();
+  ASSERT_TRUE(client_->Submit("a").ok());
+  v1::TransactionsDown down;
+  down.mutable_error()->set_code(3);
+  down.mutable_error()->set_field("submit.submissions[0].transaction");
+  down.mutable_error()->set_id(1);
+  daemon_->Send(down);
+  ASSERT_TRUE(core_.WaitFor("result 1 malformed"));
+  down.mutable_error()->set_id(77);  // of none of ours
+  daemon_->Send(down);
+  ASSERT_TRUE(core_.WaitFor("error submit.submissions[0].transaction: , expected "));
+  EXPECT_THAT(core_.Lines("result"), SizeIs(1));
+}
+
+TEST_F(ClientTest, LongSetsTravelInChunksBothWays) {
+  Attach();
+  ASSERT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(0xab), std::string(300'000, 's'), 5).ok());
+  EXPECT_THAT(Only(daemon_->WaitForCount("offer", 3), "offer"),
+              ElementsAre("offer ab 0/300000", "offer ab 131072/300000", "offer ab 262144/300000"));
+  v1::TxSetsDown offered;
+  offered.mutable_offered()->set_kind(v1::SET_KIND_TX_SET);
+  offered.mutable_offered()->set_hash(BytesOf(HashOfByte(0xab)));
+  daemon_->Send(offered);
+  EXPECT_TRUE(core_.WaitFor("offered 171"));
+
+  ASSERT_TRUE(client_->Fetch(SetType::kTxSet, HashOfByte(1)).ok());
+  ASSERT_TRUE(client_->Fetch(SetType::kTxSet, HashOfByte(2)).ok());
+  const auto chunk = [this](uint8_t hash, uint64_t offset, size_t bytes, uint64_t total,
+                            int peers) {
+    v1::TxSetsDown down;
+    v1::SetAvailable* available = down.mutable_available();
+    available->set_kind(v1::SET_KIND_TX_SET);
+    available->set_hash(BytesOf(HashOfByte(hash)));
+    available->set_offset(offset);
+    available->set_total_bytes(total);
+    available->set_data(std::string(bytes, 'd'));
+    for (int i = 0; i < peers; ++i) available->add_peers(std::string(32, 'p'));
+    daemon_->Send(down);
+  };
+  chunk(1, 0, 100, 250, 2);
+  chunk(2, 0, 70, 140, 0);
+  chunk(1, 100, 100, 250, 0);
+  chunk(2, 70, 70, 140, 0);
+  chunk(1, 200, 50, 250, 0);
+  chunk(1, 0, 1, 1, 0);  // nobody waits for it any more
+  chunk(3, 0, 1, 1, 0);  // nobody ever did
+  v1::TxSetsDown end;
+  end.mutable_error()->set_code(3);
+  end.mutable_error()->set_field("end");
+  daemon_->Send(end);
+  ASSERT_TRUE(core_.WaitFor("error end: , expected "));
+  EXPECT_THAT(core_.Lines("set"),
+              ElementsAre("set 2 of 140 bytes from 0", "set 1 of 250 bytes from 2"));
+}
+
+TEST_F(ClientTest, AFetchEndsOnceHoweverItEnds) {
+  Attach();
+  for (uint8_t hash = 1; hash <= 3; ++hash) {
+    ASSERT_TRUE(client_->Fetch(SetType::kQuorumSet, HashOfByte(hash)).ok());
+  }
+  v1::TxSetsDown failed;
+  failed.mutable_failed()->set_kind(v1::SET_KIND_QUORUM_SET);
+  failed.mutable_failed()->set_hash(BytesOf(HashOfByte(1)));
+  failed.mutable_failed()->set_reason(v1::SetFailed::REASON_TOO_LARGE);
+  daemon_->Send(failed);
+  daemon_->Send(failed);
+  v1::TxSetsDown refused;
+  refused.mutable_error()->set_field("fetch.slot");
+  refused.mutable_error()->set_set_kind(v1::SET_KIND_QUORUM_SET);
+  refused.mutable_error()->set_hash(BytesOf(HashOfByte(2)));
+  daemon_->Send(refused);
+  ASSERT_TRUE(core_.WaitFor("fetch 2 failed 5"));
+  // A cancellation whose answer the restart took away.
+  ASSERT_TRUE(client_->CancelFetch(SetType::kQuorumSet, HashOfByte(3)).ok());
+  ASSERT_TRUE(daemon_->WaitFor("cancel 03"));
+  RestartDaemon();
+  ASSERT_TRUE(core_.WaitFor("fetch 3 failed 4"));
+  ASSERT_TRUE(client_->Fetch(SetType::kQuorumSet, HashOfByte(4)).ok());
+  EXPECT_THAT(Only(daemon_->WaitForCount("fetch 04", 1), "fetch"), ElementsAre("fetch 04"));
+  EXPECT_THAT(core_.Lines("fetch"),
+              ElementsAre("fetch 1 failed 2", "fetch 2 failed 5", "fetch 3 failed 4"));
+}
+
+TEST_F(ClientTest, ARefusalThatWillNotChangeIsFinal) {
+  StartDaemon();
+  daemon_->RefuseAttach({grpc::StatusCode::FAILED_PRECONDITION, "another core is attached"});
+  MakeClient(Options());
+  client_->Start();
+  ASSERT_TRUE(core_.WaitFor("detached for good 9"));
+  EXPECT_FALSE(client_->WaitAttached(kPatience));
+  EXPECT_EQ(daemon_->attaches(), 1u);
+}
+
+TEST_F(ClientTest, ADaemonThatDrainsIsTriedAgain) {
+  StartDaemon();
+  daemon_->RefuseAttach({grpc::StatusCode::UNAVAILABLE, "draining"});
+  MakeClient(Options());
+  client_->Start();
+  while (daemon_->attaches() < 3) EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
+  daemon_->RefuseAttach(grpc::Status::OK);
+  EXPECT_TRUE(client_->WaitAttached(kPatience));
+}
+
+TEST_F(ClientTest, TakenOverByAnotherCoreIsFinal) {
+  Attach();
+  v1::AttachEvent event;
+  event.mutable_detached()->set_reason(v1::Detached::REASON_TAKEN_OVER);
+  daemon_->Send(event);
+  v1::AttachEvent peer;
+  peer.mutable_connected()->set_peers_connected(4);
+  daemon_->Send(peer);
+  ASSERT_TRUE(core_.WaitFor("peer 4"));  // so the event has been read
+  daemon_->Restart();
+  ASSERT_TRUE(core_.WaitFor("attached"));
+  while (core_.Lines("detached for good").empty()) {
+    ASSERT_TRUE(core_.Lines("detached for now").empty());
+  }
+  EXPECT_FALSE(client_->WaitAttached(kPatience));
+}
+
+TEST_F(ClientTest, StopsFromAnyState) {
+  MakeClient(Options());
+  client_->Stop();  // never started
+  client_->Stop();
+  client_->Start();  // and never will be
+  EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
+
+  MakeClient(Options());
+  client_->Start();  // no daemon: it attaches in vain, or waits
+  client_->Stop();
+
+  Attach();
+  client_->Stop();
+  EXPECT_FALSE(client_->WaitAttached(kPatience));
+  EXPECT_EQ(client_->TopTransactions({}).status().code(), absl::StatusCode::kUnavailable);
+
+  MakeClient(Options());
+  client_->Start();  // in the middle of attaching
+  client_->Stop();
+
+  MakeClient(Options());
+  client_->Start();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  daemon_->Stop();  // in the middle of losing it
+  client_->Stop();
+}
+
+TEST_F(ClientTest, ASlowReaderOfTransactionsDelaysNoEnvelope) {
+  Attach();
+  core_.on_transactions = [this] { EXPECT_TRUE(core_.WaitFor("envelope 7")); };
+  v1::TransactionsDown down;
+  down.mutable_received()->add_transactions();
+  daemon_->Send(down);
+  ASSERT_TRUE(core_.WaitFor("transactions 1"));
+  daemon_->Send(Received(7, 1));  // comes although the other thread waits for it
+  EXPECT_TRUE(core_.WaitFor("envelope 7"));
+}
+
+TEST_F(ClientTest, CallsThatBlockCollectAndSplit) {
+  Attach();
+  ASSERT_TRUE(client_->Submit("tx").ok());
+  const auto top = client_->TopTransactions({});
+  ASSERT_TRUE(top.ok()) << top.status();
+  ASSERT_THAT(*top, SizeIs(2));
+  EXPECT_EQ((*top)[0].transaction, "first");
+  EXPECT_EQ((*top)[1].transaction, "second");
+  EXPECT_TRUE(daemon_->WaitFor("top after=1"));
+  const std::vector<Hash> hashes(4'097, HashOfByte(1));
+  ASSERT_TRUE(client_->TxSetExternalized(HashOfByte(2), hashes).ok());
+  EXPECT_TRUE(daemon_->WaitFor("externalized 4097 in 2"));
+  ASSERT_TRUE(client_->TxSetExternalized(HashOfByte(2), {}).ok());
+  EXPECT_TRUE(daemon_->WaitFor("externalized 0 in 1"));
+}
+
+TEST_F(ClientTest, AnObserverOnlyReads) {
+  StartDaemon();
+  ClientOptions options = Options();
+  options.observer = true;
+  options.network_passphrase = "";
+  options.network_id = std::string(32, 'i');
+  MakeClient(options);
+  client_->Start();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  EXPECT_TRUE(daemon_->last_attach().observer());
+  EXPECT_EQ(daemon_->last_attach().network_id(), options.network_id);
+  daemon_->Send(Received(1, 1));
+  v1::AttachEvent lost;
+  lost.mutable_lost()->set_messages(12);
+  daemon_->Send(lost);
+  EXPECT_TRUE(core_.WaitFor("envelope 1"));
+  EXPECT_TRUE(core_.WaitFor("overflow 12"));
+}
+
+}  // namespace
+}  // namespace overlay::client

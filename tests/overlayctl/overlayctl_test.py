@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""overlayctl against real daemons: each command, its --json, and what it says when it cannot."""
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CTL, OVERLAYD = sys.argv[1:3]
+PASSPHRASE = "overlayctl test network"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("OVERLAY_")}
+PATIENCE = 60  # seconds, on a busy machine
+
+
+def payment(sequence, fee=100, source=3):
+    """A TransactionEnvelope (version 1) with one native payment and one signature."""
+    account = struct.pack(">I", 0) + bytes([source]) * 32
+    operation = (struct.pack(">I", 0) + struct.pack(">I", 1) + struct.pack(">I", 0) + bytes([9]) * 32
+                 + struct.pack(">I", 0) + struct.pack(">q", 5))
+    transaction = (account + struct.pack(">I", fee) + struct.pack(">q", sequence) + struct.pack(">I", 0)
+                   + struct.pack(">I", 0) + struct.pack(">I", 1) + operation + struct.pack(">I", 0))
+    signature = struct.pack(">I", 1) + bytes(4) + struct.pack(">I", 64) + bytes(64)
+    return struct.pack(">I", 2) + transaction + signature
+
+
+class Daemon:
+    def __init__(self, folder, name, *words):
+        self.core = f"unix:{folder}/{name}.core"
+        self.operator = f"unix:{folder}/{name}.operator"
+        key = f"{folder}/{name}.key"
+        self.key = subprocess.run([OVERLAYD, "keygen", "--out", key], check=True, capture_output=True, text=True,
+                                  env=ENVIRONMENT).stdout.strip()
+        with open(f"{folder}/{name}.log", "w") as log:
+            self.process = subprocess.Popen(
+                [OVERLAYD, "run", "--exit-with-parent", "--node.key_file", key, "--network.passphrase", PASSPHRASE,
+                 "--peer.listen", "127.0.0.1:0", "--api.listen", self.core, "--operator.listen", self.operator,
+                 *words], stdout=subprocess.PIPE, stderr=log, text=True, env=ENVIRONMENT)
+        line = self.process.stdout.readline()
+        assert line, pathlib.Path(f"{folder}/{name}.log").read_text()
+        self.peer = json.loads(line)["peer"]
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+
+def ctl(*words, stdin=b""):
+    return subprocess.run([CTL, *words], input=stdin, capture_output=True, timeout=2 * PATIENCE, env=ENVIRONMENT)
+
+
+class OverlayctlTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.first = Daemon(cls.folder.name, "first")
+        cls.second = Daemon(cls.folder.name, "second")
+        cls.alone = Daemon(cls.folder.name, "alone")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.first.stop()
+        cls.second.stop()
+        cls.alone.stop()
+        cls.folder.cleanup()
+
+    def ok(self, *words, stdin=b"", daemon=None):
+        daemon = daemon or self.first
+        done = ctl("--daemon", daemon.core, "--operator", daemon.operator, "--timeout", str(PATIENCE), *words,
+                   stdin=stdin)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return done.stdout.decode()
+
+    def fails(self, code, message, *words, stdin=b""):
+        done = ctl(*words, stdin=stdin)
+        self.assertEqual(done.returncode, code, done.stdout)
+        self.assertIn(message, done.stderr.decode())
+
+    @contextlib.contextmanager
+    def attached(self, daemon):
+        """A fetch that nobody answers is a core for as long as it waits."""
+        core = subprocess.Popen([CTL, "--daemon", daemon.core, "--passphrase", PASSPHRASE, "fetch", "11" * 32,
+                                 "--timeout", "3600"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                env=ENVIRONMENT)
+        try:
+            while json.loads(self.ok("status", "--json", daemon=daemon))["core"] is None:
+                self.assertIsNone(core.poll())
+            yield core
+        finally:
+            core.kill()
+            core.wait()
+
+    def test_status(self):
+        status = json.loads(self.ok("status", "--json"))
+        self.assertEqual(status["node"], self.first.key)
+        self.assertEqual(status["network_id"], hashlib.sha256(PASSPHRASE.encode()).hexdigest())
+        self.assertIsNone(status["core"])
+        text = self.ok("status")
+        self.assertIn(self.first.key, text)
+        self.assertIn("none is attached", text)
+
+    def test_peers_connect_disconnect_and_watch(self):
+        watch = subprocess.Popen([CTL, "--daemon", self.first.core, "--passphrase", PASSPHRASE, "watch", "--json"],
+                                 stdout=subprocess.PIPE, env=ENVIRONMENT)
+        try:
+            self.ok("connect", f"{self.second.key}@{self.second.peer}")
+            event = json.loads(watch.stdout.readline())
+            self.assertEqual((event["event"], event["peer"]), ("connected", self.second.key))
+            peers = json.loads(self.ok("peers", "--json"))["peers"]
+            self.assertIn((self.second.key, "connected"), [(p["peer"], p["state"]) for p in peers])
+            self.assertIn(self.second.key, self.ok("peers"))
+            self.ok("disconnect", self.second.key, "--json")
+            event = json.loads(watch.stdout.readline())
+            self.assertEqual((event["event"], event["peer"]), ("disconnected", self.second.key))
+        finally:
+            watch.terminate()
+            self.assertEqual(watch.wait(PATIENCE), 0)
+            watch.stdout.close()
+        self.fails(1, "", "--operator", self.first.operator, "disconnect", "not-a-key")
+        self.fails(1, "", "--operator", self.first.operator, "connect", "::::")
+
+    def test_submit_and_top(self):
+        transactions = [payment(1, 100, source=1), payment(1, 300, source=2), payment(1, 200, source=3)]
+        path = pathlib.Path(self.folder.name) / "transaction"
+        path.write_bytes(transactions[0])
+        answer = json.loads(self.ok("submit", str(path), "--json"))
+        self.assertEqual(answer["outcome"], "added")
+        self.assertEqual(answer["hash"], hashlib.sha256(transactions[0]).hexdigest())
+        self.assertIn("added", self.ok("submit", "-", stdin=base64.b64encode(transactions[1]) + b"\n"))
+        self.assertIn("added", self.ok("submit", "-", stdin=transactions[2].hex().encode()))
+        self.assertIn("duplicate", self.ok("submit", "-", stdin=transactions[2]))
+        base = ("--daemon", self.first.core, "--passphrase", PASSPHRASE)
+        self.fails(1, "attach a core", *base, "top")
+        with self.attached(self.first):
+            top = json.loads(self.ok("top", "2", "--json"))["transactions"]
+            self.assertEqual([tx["hash"] for tx in top],
+                             [hashlib.sha256(transactions[i]).hexdigest() for i in (1, 2)])
+            self.assertEqual(len(self.ok("top").splitlines()), 3)
+        self.fails(1, "malformed", *base, "submit", "-", stdin=b"\x00\x00\x00\x02\x00")
+        self.fails(1, "neither XDR nor its base64 or hex", *base, "submit", "-", stdin=b"*not a transaction*")
+        self.fails(1, "cannot read /nonexistent", *base, "submit", "/nonexistent")
+
+    def test_a_core_is_attached(self):
+        base = ("--daemon", self.alone.core, "--passphrase", PASSPHRASE)
+        with self.attached(self.alone) as core:
+            self.fails(1, "--takeover", *base, "submit", "-", stdin=payment(1))
+            self.assertIn("no transaction", self.ok("top", daemon=self.alone))
+            self.assertIn("added", self.ok("submit", "-", "--takeover", stdin=payment(1), daemon=self.alone))
+            core.wait(PATIENCE)
+            self.assertEqual(core.returncode, 1)
+
+    def test_fetch_times_out_by_name(self):
+        self.fails(1, "no peer had it within 1 s", "--daemon", self.first.core, "--passphrase", PASSPHRASE, "fetch",
+                   "22" * 32, "--quorum-set", "--timeout", "1")
+
+    def test_refusals_say_what_to_do(self):
+        self.fails(1, "wrong --passphrase", "--daemon", self.first.core, "--passphrase", "another", "top")
+        self.fails(1, "nothing answers at unix:/nonexistent", "--daemon", "unix:/nonexistent", "--passphrase", "x", "top")
+        self.fails(1, "no answer from the daemon at unix:/nonexistent", "--daemon", "unix:/nonexistent", "status",
+                   "--timeout", "1")
+        self.fails(1, "with --operator", "--daemon", self.first.core, "status")
+        self.fails(1, "which network?", "--daemon", self.first.core, "top")
+        self.fails(1, "api.listen with --daemon", "--daemon", self.first.operator, "--passphrase", PASSPHRASE, "top")
+        self.fails(1, "cannot read a token", "--daemon", "unix:/x", "--token-file", "/nonexistent", "status")
+
+    def test_usage(self):
+        for words, message in (((), "which command?"), (("frobnicate",), "--help lists"),
+                               (("--daemon", "x", "fetch", "12"), "64 hex digits"),
+                               (("--daemon", "x", "fetch"), "after it"),
+                               (("--daemon", "x", "top", "0"), "1 to 1000000"),
+                               (("--daemon", "x", "status", "more"), "nothing after it"),
+                               (("--daemon", "x", "status", "--fast"), "--help lists"),
+                               (("--daemon",), "a value after it"),
+                               (("--daemon", "x", "--timeout", "0", "status"), "1 to 3600"),
+                               (("status",), "unix:PATH or IP:PORT"),
+                               (("--operator", "x", "top"), "unix:PATH or IP:PORT")):
+            self.fails(2, message, *words)
+        done = ctl("--help")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"usage: overlayctl", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
