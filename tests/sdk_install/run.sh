@@ -30,11 +30,12 @@ export PKG_CONFIG_PATH=${pc%/*}
 
 key=$scratch/key
 "$overlayd" keygen --out "$key" >"$scratch/public"
+mkfifo "$scratch/ready"
 "$overlayd" run --node.key_file "$key" --network.passphrase "sdk test" --peer.listen 127.0.0.1:0 \
   --api.listen "unix:$scratch/core" >"$scratch/ready" 2>"$scratch/log" &
 daemon=$!
-# Until its ready line is there, or it has ended.
-tail -n +1 -f --pid="$daemon" "$scratch/ready" | grep -q '"event":"ready"' || { cat "$scratch/log" >&2; exit 1; }
+read -r line <"$scratch/ready" || { cat "$scratch/log" >&2; exit 1; }
+grep -q '"event":"ready"' <<<"$line"
 for program in "$scratch/consumer/hello" "$scratch/hello"; do
   echo | "$program" "unix:$scratch/core" "sdk test" >"$scratch/out"
   grep -q "attached to $(cat "$scratch/public")" "$scratch/out" || { cat "$scratch/out" >&2; exit 1; }
