@@ -70,7 +70,8 @@ class Checker:
         self.problems = []
         self.send_times = {}      # name -> (node, time)
         self.scp_sent = 0
-        self.lost = set()
+        self.lost = set()         # (name, node without it)
+        self.lost_while_running = set()
         self.included_count = 0
         self.included_early = set()  # in a ledger, and the report of who submitted them is still to come
         self.included_slot = 0       # the newest whose transactions were looked at
@@ -193,6 +194,7 @@ class Checker:
             if not closed_ns or max(closed_ns) > now_ns - SETTLED_S * NS:
                 break
             self.check_slot(slot, final=False)
+            self.lost_while_running = set(self.lost)
             self.judged_slot = slot
             self.forget(slot - REMEMBERED_LEDGERS)
         self.check_sets(now_ns)
@@ -203,6 +205,7 @@ class Checker:
         """What must hold when nothing is under way any more. Leaves `problems` of this check out of the
         running ones, so that it can be asked again until late events are in."""
         kept, self.problems = self.problems, []
+        self.lost = set(self.lost_while_running)
         for i, node in enumerate(self.nodes):
             if node.newest != last_slot:
                 self.blame(f"node {i}: closed ledger {node.newest} last, the others {last_slot}")

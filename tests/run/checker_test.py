@@ -93,6 +93,14 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual(last.checker.problems, ["node 0: its envelope b0-2-2 of ledger 2 was lost on the way to node 3"])
         self.assertEqual(last.checker.summary(0)["scp_lost"], 1)
 
+    def test_what_arrives_late_is_not_lost(self):
+        world = World(lose=lambda i, j, slot, phase: (i, j, slot, phase) == (0, 3, 6, ("ballot", 2))).run(6)
+        self.assertEqual(len(world.checker.check_end(6)), 1)
+        self.assertEqual(world.checker.summary(0)["scp_lost"], 1)
+        world.say(3, e="seen", s=6, v="G0", h="b0-6-2", t=7 * S, r=False)
+        self.assertEqual(world.problems(6), [])
+        self.assertEqual(world.checker.summary(0)["scp_lost"], 0)
+
     def test_no_vote(self):
         world = World(silent=lambda i, slot: i == 1 and slot == 4).run(8)
         self.assertEqual(world.checker.problems, ["node 1: sent no vote in ledger 4"])
