@@ -548,5 +548,20 @@ TEST_F(ClientTest, AnObserverOnlyReads) {
   EXPECT_TRUE(core_.WaitFor("overflow 12"));
 }
 
+TEST_F(ClientTest, StopsWhileTheDaemonReadsNothing) {
+  StartDaemon();
+  daemon_->HoldReading(true);
+  MakeClient(Options());
+  client_->Start();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  // More than the connection takes: writes are outstanding.
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(client_->Broadcast(std::string(60'000, 'x')).ok());
+    ASSERT_TRUE(client_->Submit(std::string(60'000, 'x')).ok());
+  }
+  client_->Stop();
+  EXPECT_FALSE(client_->WaitAttached(kPatience));
+}
+
 }  // namespace
 }  // namespace overlay::client
