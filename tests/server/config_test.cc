@@ -179,7 +179,8 @@ TEST_F(ConfigTest, RangesAreClosed) {
   EXPECT_OK(Parse({"--cache.bytes_max", "16MiB"}));
   for (const char* value :
        {"15MiB", "65GiB", "128 M", "MiB", "99999999999999999999", "18446744073709551615GiB"}) {
-    EXPECT_THAT(Parse({"--cache.bytes_max", value}), HasCode(StatusCode::kInvalidArgument)) << value;
+    EXPECT_THAT(Parse({"--cache.bytes_max", value}), HasCode(StatusCode::kInvalidArgument))
+        << value;
   }
   EXPECT_OK(Parse({"--api.socket_mode", "0777"}));
   for (const char* value : {"0577", "01777", "888", ""}) {
