@@ -48,7 +48,8 @@ struct Bid {
 // ----------------------------------------------------------------------------------------
 
 enum class StatePolicy : uint8_t {
-  kCache,  // peers' requests for state are answered from what is kept; the core is asked only for older slots
+  // Peers' requests for state are answered from what is kept; the core is asked only for older slots.
+  kCache,
   kCore,  // the core is always asked in addition
 };
 

@@ -15,17 +15,17 @@ namespace {
 constexpr std::string_view kHelp =
     R"(usage: overlay_sim [--seed N] [--seeds COUNT] [--nodes N] [--seconds S]
 
-Simulates networks of real nodes and real QUIC connections in virtual time, with faults drawn from a seed: loss,
-partitions, dead connections, cores that go, nodes that restart. Checks safety at each step; then heals everything
-and demands convergence.
+Simulates networks of real nodes and real QUIC connections in virtual time, with faults drawn from
+a seed: loss, partitions, dead connections, cores that go, nodes that restart. Checks safety at each
+step; then heals everything and demands convergence.
 
   --seed N      the first seed (default: drawn)
   --seeds COUNT how many seeds, from the first one on (default 1)
   --nodes N     2 to 7 (default: drawn from the seed)
   --seconds S   virtual seconds with faults (default 20)
 
-Prints a line a seed with the hash of all that happened, which is the same for the same seed. Exit 1 on a failure,
-with the command that shows it again; 2 for wrong arguments.
+Prints a line a seed with the hash of all that happened, which is the same for the same seed. Exit 1
+on a failure, with the command that shows it again; 2 for wrong arguments.
 )";
 
 std::optional<uint64_t> ParseNumber(std::string_view text) {
