@@ -48,7 +48,7 @@ struct Bid {
 // ----------------------------------------------------------------------------------------
 
 enum class StatePolicy : uint8_t {
-  // Peers' requests for state are answered from what is kept; the core is asked only for older slots.
+  // Peers are answered from what is kept; the core is asked only for older slots.
   kCache,
   kCore,  // the core is always asked in addition
 };
