@@ -312,6 +312,26 @@ TEST(QuicConnection, NothingIsSentBeforeTheHandshakeIsConfirmed) {
   EXPECT_EQ(pair.acceptor().log(pair.acceptor().newest()).events_before_completed, 0u);
 }
 
+// ngtcp2 aborts the process on a time stamp that goes backwards: for us time then stands still.
+TEST(QuicConnection, TimeThatGoesBackwardsStandsStill) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(1s);
+  QuicConnection* connection = pair.dialler().endpoint().Mutable(id);
+  MessageSource source;
+  source.Add(*connection->OpenUni(), Message(1, 300), true);
+  QuicEvents events;
+  connection->DrainDatagrams(pair.now(), pair.dialler(), &source, {.goal = WriteGoal::kData},
+                             events);
+  source.Add(*connection->OpenUni(), Message(2, 300), true);
+  connection->DrainDatagrams(pair.now() - 500ms, pair.dialler(), &source,
+                             {.goal = WriteGoal::kData}, events);
+  connection->OnDeadline(pair.now() - 1s, events);
+  pair.RunFor(1s);
+  EXPECT_EQ(pair.dialler().log(id).stream_closed.size(), 2u);
+  EXPECT_TRUE(pair.dialler().IsUp(id));
+}
+
 // Small messages share packets; packets share batches; batches obey the kernel (the sink checks).
 TEST(QuicWrite, ManySmallMessagesGoInFewPackets) {
   QuicPair pair({});

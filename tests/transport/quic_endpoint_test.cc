@@ -65,6 +65,18 @@ TEST(QuicEndpoint, ResetsAreLimitedInRate) {
   EXPECT_EQ(counters.resets_sent + counters.stateless_suppressed, 1'000u);
 }
 
+// What strangers are told must not pile up before the socket: they will ask again.
+TEST(QuicEndpoint, ABlockedSocketDropsAnswersToStrangers) {
+  QuicPair pair({});
+  pair.acceptor().set_blocked(true);
+  pair.Inject(pair.dialler().address(), pair.acceptor().address(), std::vector<uint8_t>(60, 0x41));
+  pair.RunFor(100ms);
+  EXPECT_EQ(pair.acceptor().endpoint().counters().resets_sent, 1u);
+  pair.acceptor().set_blocked(false);
+  pair.RunFor(100ms);
+  EXPECT_TRUE(pair.acceptor().batches().empty());
+}
+
 // The dialler's NAT forgets it and gives it another port: the connection goes on.
 TEST(QuicEndpoint, ANewNatBindingIsFollowed) {
   QuicPair pair({});
