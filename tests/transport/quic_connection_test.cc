@@ -385,6 +385,46 @@ TEST(QuicWrite, BatchesAreCutAsTheKernelWants) {
   EXPECT_EQ(most, kBatchBytesMax / kDatagramBytesMax);
 }
 
+// UDP_SEGMENT cuts at equal distances: behind a datagram that is shorter nothing may follow in a batch.
+TEST(QuicWrite, AShorterDatagramEndsItsBatch) {
+  QuicPair pair({});
+  const ConnectionId id = pair.Connect();
+  pair.RunFor(2s);
+  QuicConnection* connection = pair.dialler().endpoint().Mutable(id);
+  // Has nothing more after each message, which ends the packet, and then has another after all.
+  struct Halting : StreamSource {
+    std::optional<StreamChunk> Next() override {
+      if (messages.empty() || std::exchange(halt, false)) return std::nullopt;
+      return messages.front();
+    }
+    void OnPacked(StreamId, size_t, bool) override {
+      messages.pop_front();
+      halt = true;
+    }
+    void OnRefused(StreamId, WriteRefusal) override {}
+    std::deque<StreamChunk> messages;
+    bool halt = false;
+  } source;
+  for (const size_t bytes : {1'000, 500, 500, 1'000, 700, 900, 900, 100}) {
+    source.messages.push_back({*connection->OpenUni(), Message(bytes, bytes), true});
+  }
+  const size_t before = pair.dialler().batches().size();
+  QuicEvents events;
+  const WriteResult result =
+      connection->DrainDatagrams(pair.now(), pair.dialler(), &source, WritePass{}, events);
+  EXPECT_EQ(result.datagrams, 8u);
+  // 1,000 and 500; 500; 1,000 and 700; 900, 900 and 100 (with some bytes of QUIC's own each).
+  std::vector<size_t> counts;
+  for (size_t i = before; i < pair.dialler().batches().size(); ++i) {
+    const SentBatch& batch = pair.dialler().batches()[i];
+    counts.push_back((batch.bytes + batch.segment_bytes - 1) / batch.segment_bytes);
+  }
+  EXPECT_THAT(counts, testing::ElementsAre(2, 1, 2, 3));
+  pair.RunFor(1s);
+  EXPECT_EQ(pair.dialler().log(id).stream_closed.size(), 8u);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->stats().lost_stream_packets, 0u);
+}
+
 // A budget ends a pass after the packet that used it up; nothing of what is left waits inside.
 TEST(QuicWrite, APassStopsAtItsBudgetAndKeepsNothing) {
   QuicPair pair({});
