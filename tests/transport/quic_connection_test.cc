@@ -385,7 +385,7 @@ TEST(QuicWrite, BatchesAreCutAsTheKernelWants) {
   EXPECT_EQ(most, kBatchBytesMax / kDatagramBytesMax);
 }
 
-// UDP_SEGMENT cuts at equal distances: behind a datagram that is shorter nothing may follow in a batch.
+// UDP_SEGMENT cuts at equal distances: behind a shorter datagram nothing may follow in a batch.
 TEST(QuicWrite, AShorterDatagramEndsItsBatch) {
   QuicPair pair({});
   const ConnectionId id = pair.Connect();
