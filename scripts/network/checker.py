@@ -58,6 +58,10 @@ class Node:
     def is_down(self):
         return bool(self.down) and self.down[-1][1] is None
 
+    def died_after(self, time_ns):
+        """Killed within a second of this time: what it then said may have died with it."""
+        return any(begin - NS <= time_ns <= begin for begin, _ in self.down)
+
     def is_excused(self, time_ns):
         return any(begin - NS <= time_ns <= (end or time_ns) + REJOIN_S * NS for begin, end in self.down)
 
@@ -233,10 +237,10 @@ class Checker:
                 late = other.is_down() or (not final and any(other.is_excused(time) for time in closed))
                 if j == i or late:
                     continue
-                if slot in node.sent and i not in other.seen_of.get(slot, ()):
+                if slot in node.sent and i not in other.seen_of.get(slot, ()) and not self.died_unsaid(i, slot):
                     silent_to.setdefault(i, set()).add(j)
                 for envelopes in node.sent.get(slot, {}).values():
-                    if envelopes[-1][0] not in other.seen:
+                    if envelopes[-1][0] not in other.seen and not self.died_with_core(i, *envelopes[-1]):
                         lost_at.setdefault((i, envelopes[-1][0]), set()).add(j)
         everybody = set(range(len(self.nodes)))
         deaf = {j for j in everybody
@@ -250,6 +254,14 @@ class Checker:
             self.lost.update((name, j) for j in missed)
             if missed - silent_to.get(i, set()):
                 self.blame(f"node {i}: its envelope {name} of ledger {slot} was lost on the way to {names(missed)}")
+
+    def died_with_core(self, sender, name, time_ns):
+        """Never left a core that was killed: its daemon had it from nobody, so no other core has it."""
+        return self.nodes[sender].died_after(time_ns) and not any(name in node.seen for node in self.nodes)
+
+    def died_unsaid(self, sender, slot):
+        return all(self.died_with_core(sender, *envelope)
+                   for envelopes in self.nodes[sender].sent[slot].values() for envelope in envelopes)
 
     def check_hash(self, slot, final):
         by_hash = {}

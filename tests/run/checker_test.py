@@ -182,6 +182,23 @@ class CheckerTest(unittest.TestCase):
             world.say(1, e="closed", s=slot, hash=f"{slot:016x}", set="aa", txs=[], t=10 * S)
         self.assertEqual(world.problems(9), [])
 
+    def unsaid(self, sent_at, killed_at, seen_by):
+        world = World().run(3)
+        world.ledger(4)
+        world.say(1, e="sent", s=4, p="ballot", h="last words", t=sent_at)
+        for j in seen_by:
+            world.say(j, e="seen", s=4, v="G1", h="last words", t=sent_at + 1000, r=False)
+        world.checker.core_down(1, killed_at)
+        world.checker.check(8 * S)
+        world.checker.core_up(1, 9 * S)
+        return [problem for problem in world.problems(4) if "last words" in problem]
+
+    def test_what_a_killed_core_had_not_handed_over_is_not_lost(self):
+        sent_at = 4 * S + S // 4
+        self.assertEqual(self.unsaid(sent_at, sent_at + S // 4, seen_by=[]), [])
+        self.assertTrue(self.unsaid(sent_at, sent_at + S // 4, seen_by=[0, 2]))  # its daemon had it
+        self.assertTrue(self.unsaid(sent_at, sent_at + 2 * S, seen_by=[]))  # time enough to hand it over
+
     def test_names_and_percentiles(self):
         self.assertEqual(names([3]), "node 3")
         self.assertEqual(names({2, 0}), "nodes 0,2")

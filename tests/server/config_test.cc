@@ -176,10 +176,10 @@ TEST_F(ConfigTest, RangesAreClosed) {
     EXPECT_THAT(Parse({"--peers.inbound_max", value}), HasCode(StatusCode::kInvalidArgument))
         << value;
   }
-  EXPECT_OK(Parse({"--cache.bytes_max", "16MiB"}));
+  EXPECT_OK(Parse({"--mempool.bytes_max", "1MiB"}));
   for (const char* value :
-       {"15MiB", "65GiB", "128 M", "MiB", "99999999999999999999", "18446744073709551615GiB"}) {
-    EXPECT_THAT(Parse({"--cache.bytes_max", value}), HasCode(StatusCode::kInvalidArgument))
+       {"0MiB", "17GiB", "128 M", "MiB", "99999999999999999999", "18446744073709551615GiB"}) {
+    EXPECT_THAT(Parse({"--mempool.bytes_max", value}), HasCode(StatusCode::kInvalidArgument))
         << value;
   }
   EXPECT_OK(Parse({"--api.socket_mode", "0777"}));
