@@ -92,7 +92,7 @@ void FaultPlan::Inflict(Fault fault) {
   ++faults_;
   const auto [a, b] = AnyPair();
   const Duration lasts = milliseconds(50) + random_.UpTo(seconds(random_.Chance(0.2) ? 12 : 2));
-  const auto until_then = [&](const char* what) {
+  const auto until_then = [this, a = a, b = b, lasts](const char* what) {
     net_.Note(fmt::format("{} {}-{} for {:.3f} s", what, a, b, ToSeconds(lasts)));
   };
   const auto restore_link = [this, a = a, b = b] {

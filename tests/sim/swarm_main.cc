@@ -43,7 +43,7 @@ struct Arguments {
 
 // The argument that is wrong, or null.
 const char* Parse(int argc, char** argv, Arguments& out) {
-  for (int i = 1; i < argc; ++i) {
+  for (int i = 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     const std::optional<uint64_t> value = i + 1 < argc ? ParseNumber(argv[i + 1]) : std::nullopt;
     if (!value) return argv[i];
@@ -58,7 +58,6 @@ const char* Parse(int argc, char** argv, Arguments& out) {
     } else {
       return argv[i];
     }
-    ++i;
   }
   return nullptr;
 }
