@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 #include <zlib.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <set>
 
@@ -93,9 +95,12 @@ class TxSourceFileTest : public testing::Test {
     for (int shift = 24; shift >= 0; shift -= 8) record += static_cast<char>(mark >> shift);
     return record + std::string(body);
   }
+  ~TxSourceFileTest() override { std::remove(path_.c_str()); }
   absl::StatusOr<TxSource> Open() { return TxSource::Open(Options(path_, 1, 2, 7)); }
 
-  const std::string path_ = testing::TempDir() + "/tx_source_test.xdr.gz";
+  // Its own for each test and process: tests run side by side.
+  const std::string path_ =
+      testing::TempDir() + "/tx_source_test." + std::to_string(getpid()) + ".xdr.gz";
 };
 
 TEST_F(TxSourceFileTest, RecordsInTurnAndAgainFromTheFirst) {
