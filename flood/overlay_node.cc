@@ -251,9 +251,9 @@ void OverlayNode::Impl::Handle(Time now, const BroadcastEnvelope& broadcast, Act
 }
 
 void OverlayNode::Impl::Handle(Time now, const LedgerClosed& closed, ActionList& out) {
-  if (window_.OnLedgerClosed(now, closed.seq, closed.tracking, closed.keep_slots)) {
-    WindowMoved(now, out);
-  }
+  // The upper bound may have moved, or returned, also where the lower one has not.
+  window_.OnLedgerClosed(now, closed.seq, closed.tracking, closed.keep_slots);
+  WindowMoved(now, out);
   tx_.OnLedgerClosed(now, closed.seq, out);
 }
 

@@ -130,16 +130,17 @@ std::pair<ScpInbox::Arrival, ScpEntry*> ScpInbox::Take(Time now, const NodeKey& 
   return {was_seen ? Arrival::kDuplicate : Arrival::kNew, entry};
 }
 
-bool ScpInbox::IsKeepSlot(LedgerSeq slot) const {
+// Not a slot that the window keeps for what has closed, or because the core named it.
+bool ScpInbox::IsAhead(LedgerSeq slot) const {
   const auto& keep = window_.keep_slots();
-  return std::find(keep.begin(), keep.end(), slot) != keep.end();
+  return slot > window_.newest_closed() && std::find(keep.begin(), keep.end(), slot) == keep.end();
 }
 
 bool ScpInbox::IsOwnNewest(Time now, const Sender& sender, LedgerSeq slot) const {
-  if (window_.UpperBound(now) || IsKeepSlot(slot)) return true;
+  if (window_.UpperBound(now) || !IsAhead(slot)) return true;
   uint64_t newer = 0;
   for (auto at = sender.slots.rbegin(); at != sender.slots.rend() && at->first > slot; ++at) {
-    if (!IsKeepSlot(at->first) && ++newer >= limits_.own_newest_slots_per_peer) return false;
+    if (IsAhead(at->first) && ++newer >= limits_.own_newest_slots_per_peer) return false;
   }
   return true;
 }
@@ -149,7 +150,7 @@ void ScpInbox::KeepOwnNewest(Time now, Sender& sender) {
   std::vector<LedgerSeq> surplus;
   uint64_t newest = 0;
   for (auto at = sender.slots.rbegin(); at != sender.slots.rend(); ++at) {
-    if (IsKeepSlot(at->first)) continue;
+    if (!IsAhead(at->first)) continue;
     if (++newest > limits_.own_newest_slots_per_peer) surplus.push_back(at->first);
   }
   for (LedgerSeq slot : surplus) DropSlot(sender, slot);

@@ -13,8 +13,9 @@
 //   R3  Per sender 8,000 envelopes and 4 MiB. Slots up to the newest closed go first, lowest first;
 //       then the highest while the window has an upper bound, else the lowest. What ranks no better
 //       is refused itself.
-//   R4  While the window has no upper bound, a sender keeps the newest 12 of its own slots, and the
-//       keep_slots.
+//   R4  While the window has no upper bound, of the slots above the newest closed a sender keeps
+//       its own newest 12. Those closed, while kept, and the keep_slots are not counted: a core
+//       that has just come back is owed them.
 //   R5  What is refused or lost at a limit is not remembered, and the core is told (Overflow), at
 //       most once in Limits::overflow_report_interval.
 //   R6  An envelope goes to a core at most once per attachment, in the order of arrival, when there
@@ -126,7 +127,7 @@ class ScpInbox {
 
   bool IsOwnNewest(Time now, const Sender& sender, LedgerSeq slot) const;
   void KeepOwnNewest(Time now, Sender& sender);
-  bool IsKeepSlot(LedgerSeq slot) const;
+  bool IsAhead(LedgerSeq slot) const;
   bool MakeRoom(Time now, Sender& sender, LedgerSeq slot, size_t count_freed, size_t bytes_freed,
                 size_t bytes_needed);
   // The slot to lose next for the sake of one envelope of `slot`; nullopt: none ranks worse.

@@ -27,6 +27,9 @@ class OverlayNodeTest : public testing::Test {
     node_.OnCoreInput(now_, input, out_);
     node_.CheckInvariants();
   }
+  void Close(uint64_t slot, bool tracking) {
+    Core(LedgerClosed{.seq = LedgerSeq{slot}, .hash = {}, .tracking = tracking, .keep_slots = {}});
+  }
   void Announce(uint64_t peer, const Bytes& transaction) {
     const auto hash = HashOf<TxHash>(transaction.span());
     Event(TxControlReceived{PeerId{peer}, Inv{{{hash, 100, Lane::kClassic,
@@ -71,8 +74,23 @@ TEST_F(OverlayNodeTest, TheGaugesOfTheWindowFollowIt) {
       .judges_transactions = true, .deliver_transactions = true, .newest_closed = LedgerSeq{50}});
   EXPECT_EQ(node_.stats().slots.newest_closed, LedgerSeq{50});
   EXPECT_EQ(node_.stats().slots.oldest_kept, LedgerSeq{50} - (Limits{}.slots_kept_min - 1));
-  Core(LedgerClosed{.seq = LedgerSeq{51}, .hash = {}, .tracking = true, .keep_slots = {}});
+  Close(51, /*tracking=*/true);
   EXPECT_EQ(node_.stats().slots.newest_closed, LedgerSeq{51});
+  // Within the minute the lower bound stays where it is; the gauge moves all the same.
+  for (uint64_t slot = 52; slot <= 70; ++slot) Close(slot, /*tracking=*/true);
+  EXPECT_EQ(node_.stats().slots.newest_closed, LedgerSeq{70});
+  EXPECT_EQ(node_.stats().slots.oldest_kept, LedgerSeq{50});
+}
+
+TEST_F(OverlayNodeTest, TheReturningUpperBoundTakesWhatLiesAboveIt) {
+  Connect(1);
+  Core(CoreAttached{
+      .judges_transactions = true, .deliver_transactions = true, .newest_closed = LedgerSeq{50}});
+  for (uint64_t slot = 51; slot <= 70; ++slot) Close(slot, /*tracking=*/false);
+  Event(EnvelopeReceived{PeerId{1}, build_.Envelope(StatementKind::kPrepare, LedgerSeq{1000}, 1)});
+  EXPECT_EQ(node_.stats().scp.seen_hashes, 1);
+  Close(71, /*tracking=*/true);
+  EXPECT_EQ(node_.stats().scp.seen_hashes, 0);
 }
 
 }  // namespace

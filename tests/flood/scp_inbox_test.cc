@@ -187,6 +187,23 @@ TEST(ScpInboxTest, WithoutAnUpperBoundEachSenderKeepsItsNewestTwelve) {
             13u);  // 64, 999 to 1011 but not 2000: 64 is no keep slot now
 }
 
+// A core that comes back is not tracking at first: what its node kept of closed slots is still its
+// due, however many they are.
+TEST(ScpInboxTest, WithoutAnUpperBoundClosedSlotsStay) {
+  ScpWorld world;
+  for (uint64_t peer : {1, 2}) world.Connect(peer);
+  for (uint64_t slot = 101; slot <= 130; ++slot) world.Close(slot);
+  for (uint64_t slot = 101; slot <= 130; ++slot) world.From(1, Prepare(slot, 1, 1));
+  world.Attach();
+  world.Close(130, /*tracking=*/false);
+  EXPECT_EQ(world.Delivered().size(), 30u);
+  for (uint64_t slot = 131; slot <= 142; ++slot) world.From(1, Prepare(slot, 1, 1));
+  EXPECT_EQ(world.From(1, Prepare(110, 2, 1)), ScpWorld::kNew);
+  EXPECT_EQ(world.From(1, Prepare(143, 1, 1)), ScpWorld::kNew);
+  EXPECT_EQ(world.stats.kept_envelopes, 30u + 12 + 1);
+  EXPECT_EQ(world.stats.refused_limit, 0u);
+}
+
 Limits SmallSenders() {
   Limits limits;
   limits.scp_kept_per_peer_count_max = 4;

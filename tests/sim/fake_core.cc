@@ -12,8 +12,8 @@ namespace {
 
 // Messages that the core lets wait for it; each that it takes makes room for another.
 constexpr uint32_t kRoom = 64;
-// Slots whose envelopes and offers are handed to a restarted daemon: no more than any node keeps.
-constexpr uint64_t kSlotsRemembered = 4;
+// Slots whose envelopes and offers are handed to a restarted daemon: as many as it keeps then.
+constexpr uint64_t kSlotsRemembered = 12;
 constexpr uint32_t kProposalCountMax = 50;
 // Validators in a core's quorum set: each core has another one.
 constexpr size_t kQuorumMin = 3;
