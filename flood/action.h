@@ -22,7 +22,7 @@ struct ResolveHost {
 
 // A PeerOffence (base/peer_io.h) in the list is a component's complaint about a peer: OverlayNode
 // takes it out again and scores the peer, so it never reaches the owner.
-using Action = std::variant<PeerCommand, CoreOutput, ResolveHost, PeerOffence>;
+using Action = std::variant<PeerCommand, CoreOutput, PeerNews, ResolveHost, PeerOffence>;
 // Whose a request is shows in its number, because RequestEnded and CancelRequest do not say: those
 // that we make for sets begin here, for bodies at kTxRequestIdFirst (tx_request_tracker.h), and
 // those that peers make at 2^63 (transport).

@@ -6,8 +6,8 @@
 //
 // Contract
 //   K1  At most one core is attached. CoreAttached begins a session, CoreDetached ends it;
-//       everything between belongs to it, and nothing comes outside. The edge checks session
-//       numbers and observers.
+//       everything between belongs to it, and nothing comes outside but what is not a core's:
+//       the configured peers of file and operator. The edge checks session numbers and observers.
 //   K2  The edge has parsed and bounded what it hands over; flood answers what is wrong with a
 //       value inside by name (CoreRefused or the result of its kind) and goes on.
 //   K3  Envelopes and transactions for the core are pulled: flood hands over at most as many as it
@@ -16,6 +16,9 @@
 //   K4  Every BroadcastEnvelope with an id, RequestState, Submission, OfferChunk that ends an
 //       offer, FetchSet, TxSetExternalized, TopQuery and SetPeers gets exactly one final answer
 //       while the session lasts.
+//   K5  PeerNews is told to the edge as it happens, core or no core, each change once: the edge
+//       keeps the list of peers, tells a core that attaches, and has observers and operators who
+//       want to know without one.
 // Threads: none; values belong to the loop thread.
 #ifndef OVERLAY_FLOOD_CORE_IO_H_
 #define OVERLAY_FLOOD_CORE_IO_H_
@@ -191,17 +194,6 @@ using CoreInput =
 // ---- flood -> core
 // ----------------------------------------------------------------------------------------
 
-struct CorePeerUp {
-  PeerId peer;
-  PeerInfo info;
-};
-struct CorePeerDown {
-  PeerId peer;
-  PeerInfo info;
-  CloseReason reason = CloseReason::kNone;
-  bool by_peer = false;  // who ended it
-};
-
 // What a skim of an envelope finds; hints until the core has judged.
 struct EnvelopeRefs {
   LedgerSeq slot;
@@ -324,9 +316,24 @@ struct PeersConfigured {
 };
 
 using CoreOutput =
-    std::variant<CorePeerUp, CorePeerDown, DeliverEnvelope, BroadcastResult, StateDone, StateWanted,
-                 Overflow, SubmitResult, DeliverTransaction, Offered, SetAvailable, FetchProgress,
-                 FetchFailed, ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured>;
+    std::variant<DeliverEnvelope, BroadcastResult, StateDone, StateWanted, Overflow, SubmitResult,
+                 DeliverTransaction, Offered, SetAvailable, FetchProgress, FetchFailed,
+                 ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured>;
+
+// ---- flood -> edge (K5)
+// ----------------------------------------------------------------------------------------
+
+struct PeerUp {
+  PeerId peer;
+  PeerInfo info;
+};
+struct PeerDown {
+  PeerId peer;
+  PeerInfo info;
+  CloseReason reason = CloseReason::kNone;
+  bool by_peer = false;  // who ended it
+};
+using PeerNews = std::variant<PeerUp, PeerDown>;
 
 }  // namespace overlay::flood
 

@@ -221,7 +221,6 @@ void OverlayNode::Impl::OnCoreInput(Time now, const CoreInput& input, ActionList
 void OverlayNode::Impl::Handle(Time now, const CoreAttached& attached, ActionList& out) {
   core_present_ = true;
   window_.OnCoreAttached(now, attached.newest_closed);
-  directory_.OnCoreAttached(out);
   WindowMoved(now, out);
   scp_.OnCoreAttached(now, attached.state_policy, out);
   tx_.OnCoreAttached(now, attached, out);

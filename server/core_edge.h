@@ -26,6 +26,8 @@ class CoreSink {
  public:
   virtual ~CoreSink() = default;
   virtual void OnCoreOutput(Time now, flood::CoreOutput output) = 0;
+  // Core or no core.
+  virtual void OnPeerNews(Time now, const flood::PeerNews& news) = 0;
 };
 
 }  // namespace overlay::server

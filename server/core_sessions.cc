@@ -283,16 +283,19 @@ void CoreSessions::End(Time now, CoreSession* session, v1::Detached::Reason reas
   }
 }
 
-// A core that attaches hears of the peers from here; the node tells them once more, for cores of
-// its own.
-void CoreSessions::OnPeerUp(Time now, const flood::CorePeerUp& up) {
+void CoreSessions::OnPeerNews(Time now, const flood::PeerNews& news) {
+  if (const auto* up = std::get_if<flood::PeerUp>(&news)) OnPeerUp(now, *up);
+  if (const auto* down = std::get_if<flood::PeerDown>(&news)) OnPeerDown(now, *down);
+}
+
+void CoreSessions::OnPeerUp(Time now, const flood::PeerUp& up) {
   if (!peers_.emplace(up.peer, up.info).second) return;
   v1::AttachEvent event;
   *event.mutable_connected() = ToConnected(up.info, peers_.size());
   ToAllAttached(now, event);
 }
 
-void CoreSessions::OnPeerDown(Time now, const flood::CorePeerDown& down) {
+void CoreSessions::OnPeerDown(Time now, const flood::PeerDown& down) {
   if (peers_.erase(down.peer) == 0) return;
   v1::AttachEvent event;
   v1::PeerDisconnected* gone = event.mutable_disconnected();
@@ -320,8 +323,6 @@ struct CoreSessions::Route {
   Time now;
   CoreSession* core;
 
-  void operator()(flood::CorePeerUp& up) { self.OnPeerUp(now, up); }
-  void operator()(flood::CorePeerDown& down) { self.OnPeerDown(now, down); }
   void operator()(flood::DeliverEnvelope& envelope) {
     const grpc::ByteBuffer message = ScpCall::EncodeEnvelope(envelope);
     if (core != nullptr && core->scp != nullptr) core->scp->DeliverEnvelope(now, message);

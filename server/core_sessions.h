@@ -125,6 +125,7 @@ class CoreSessions : public CoreSink {
 
   // ---- CoreSink
   void OnCoreOutput(Time now, flood::CoreOutput output) override;
+  void OnPeerNews(Time now, const flood::PeerNews& news) override;
 
   // At the end of each turn: writes what was batched, ends what is to end.
   void OnTurn(Time now);
@@ -158,8 +159,8 @@ class CoreSessions : public CoreSink {
  private:
   struct Route;
 
-  void OnPeerUp(Time now, const flood::CorePeerUp& up);
-  void OnPeerDown(Time now, const flood::CorePeerDown& down);
+  void OnPeerUp(Time now, const flood::PeerUp& up);
+  void OnPeerDown(Time now, const flood::PeerDown& down);
   void ToAllAttached(Time now, const v1::AttachEvent& event);
   grpc::Status CheckAttach(const v1::AttachRequest& request);
   void CheckStuck(Time now, CoreSession* session);

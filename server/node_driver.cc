@@ -89,6 +89,8 @@ void NodeDriver::Execute(Time now, flood::Action& action) {
     transport_->Execute(now, std::move(*command));
   } else if (auto* output = std::get_if<flood::CoreOutput>(&action)) {
     if (sink_ != nullptr) sink_->OnCoreOutput(now, std::move(*output));
+  } else if (const auto* news = std::get_if<flood::PeerNews>(&action)) {
+    if (sink_ != nullptr) sink_->OnPeerNews(now, *news);
   } else if (auto* resolve = std::get_if<flood::ResolveHost>(&action)) {
     resolve_(now, resolve->host);
   }

@@ -16,7 +16,7 @@ bool PeerDirectory::OnPeerConnected(Time, const PeerConnected& connected, bool c
   Peer& peer = peers_[connected.peer];
   peer.info = connected.info;
   peer.configured = configured;
-  out.push_back(CoreOutput(CorePeerUp{connected.peer, connected.info}));
+  out.push_back(PeerNews(PeerUp{connected.peer, connected.info}));
   UpdateGauges();
   return true;
 }
@@ -28,7 +28,7 @@ std::optional<PeerInfo> PeerDirectory::OnPeerDisconnected(const PeerDisconnected
   PeerInfo info = it->second.info;
   peers_.erase(it);
   out.push_back(
-      CoreOutput(CorePeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
+      PeerNews(PeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
   UpdateGauges();
   return info;
 }
@@ -42,10 +42,6 @@ void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& 
   peer.dropped = true;
   out.push_back(PeerCommand(
       DropPeer{offence.peer, CloseReason::kBadScore, std::string(OffenceName(offence.offence))}));
-}
-
-void PeerDirectory::OnCoreAttached(ActionList& out) const {
-  for (const auto& [id, peer] : peers_) out.push_back(CoreOutput(CorePeerUp{id, peer.info}));
 }
 
 void PeerDirectory::SetConfigured(PeerId peer, bool configured) {

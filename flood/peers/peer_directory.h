@@ -1,16 +1,16 @@
 // flood/peers/peer_directory.h
 //
 // The peers that are connected now: one entry per logical peer, one place that changes it, and the
-// events that the core hears.
+// news of them that the edge hears.
 //
 // Rules
-//   R1  CorePeerUp and CorePeerDown alternate per peer, exactly once each per connection of a
-//       logical peer; one that was not admitted causes neither.
+//   R1  PeerUp and PeerDown alternate per peer, exactly once each per connection of a
+//       logical peer; one that was not admitted causes neither. Nothing of it goes to the core
+//       as such, attached or absent: the edge tells it.
 //   R2  inbound_peers_max ordinary inbound peers are admitted; beyond that DropPeer kNotAdmitted.
 //       Configured peers (by key, or by the address that the dial plan knows) count towards no
 //       limit.
 //   R3  A peer that is not configured is dropped when its score reaches the limit (peer_score.h).
-//   R4  A core that attaches is told of every peer that is up.
 //
 // Bounds   the connected peers; transport bounds those. Cost: O(log n). Threads: none.
 #ifndef OVERLAY_FLOOD_PEERS_PEER_DIRECTORY_H_
@@ -36,7 +36,6 @@ class PeerDirectory {
   // nullopt if it was unknown or not admitted.
   std::optional<PeerInfo> OnPeerDisconnected(const PeerDisconnected& disconnected, ActionList& out);
   void OnOffence(Time now, const PeerOffence& offence, ActionList& out);
-  void OnCoreAttached(ActionList& out) const;
   // The configured set has changed.
   void SetConfigured(PeerId peer, bool configured);
 

@@ -1,6 +1,8 @@
 // What the whole node adds to its components: who gets which event.
 #include "flood/overlay_node.h"
 
+#include <algorithm>
+
 #include "flood/base/crypto.h"
 #include "gtest/gtest.h"
 #include "tests/support/actions.h"
@@ -67,6 +69,41 @@ TEST_F(OverlayNodeTest, TheEndOfARequestReachesWhoMadeIt) {
   ASSERT_EQ(second.size(), 1u) << "the next announcer is asked at once";
   EXPECT_EQ(second[0].peer, PeerId{2});
   EXPECT_TRUE(Commands<RequestSet>(out_).empty());
+}
+
+// Peers come, send and go while no core is there: the edge hears of them, a core hears nothing, not
+// even what it said itself before; and one that attaches is told by the edge, not by the node.
+TEST_F(OverlayNodeTest, NothingGoesToACoreThatIsNotThere) {
+  const auto to_core = [this] {
+    return std::count_if(out_.begin(), out_.end(), [](const Action& action) {
+      return std::holds_alternative<CoreOutput>(action);
+    });
+  };
+  const auto visit = [&](uint64_t peer) {
+    Connect(peer);
+    EXPECT_EQ(AllNews<PeerUp>(out_).size(), 1u);
+    EXPECT_EQ(to_core(), 0);
+    Event(EnvelopeReceived{PeerId{peer},
+                           build_.Envelope(StatementKind::kPrepare, LedgerSeq{5}, peer, 1,
+                                           build_.AnyHash<SetHash>(), build_.AnyHash<SetHash>())});
+    EXPECT_EQ(to_core(), 0);
+    Event(PeerDisconnected{PeerId{peer}, CloseReason::kGoaway, true, "", {}});
+    EXPECT_EQ(AllNews<PeerDown>(out_).size(), 1u);
+    EXPECT_EQ(to_core(), 0);
+  };
+  visit(1);
+  Connect(2);
+  Core(
+      CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
+  EXPECT_TRUE(AllNews<PeerUp>(out_).empty());
+  Core(CoreRoom{CoreStream::kScp, 100});
+  Event(EnvelopeReceived{PeerId{2},
+                         build_.Envelope(StatementKind::kPrepare, LedgerSeq{5}, 9, 1,
+                                         build_.AnyHash<SetHash>(), build_.AnyHash<SetHash>())});
+  EXPECT_EQ(Outputs<DeliverEnvelope>(out_).size(), 1u);
+  Core(CoreDetached{});
+  EXPECT_EQ(to_core(), 0);
+  visit(3);
 }
 
 TEST_F(OverlayNodeTest, TheGaugesOfTheWindowFollowIt) {

@@ -626,9 +626,7 @@ TEST_F(Sessions, ObserversReadOnlyAndAreFour) {
   ASSERT_TRUE(scp->Read(&down));
   EXPECT_EQ(down.received().envelope(), "seen");
   // Its peers are told to it, too.
-  flood::CorePeerUp peer;
-  peer.peer = PeerId{1};
-  Tell(peer);
+  OnLoop([&](Time now) { sessions_->OnPeerNews(now, flood::PeerUp{PeerId{1}, {}}); });
   v1::AttachEvent event;
   ASSERT_TRUE(observers[1].reader->Read(&event));
   EXPECT_EQ(event.connected().peers_connected(), 1u);

@@ -39,7 +39,6 @@ void FakeCore::Attach() {
   if (input_ == nullptr || attached_) return;
   attached_ = true;
   checkers_.OnAttached(index_);
-  peers_.clear();
   Say(flood::CoreAttached{.judges_transactions = true,
                           .deliver_transactions = true,
                           .state_policy = flood::StatePolicy::kCache,
@@ -61,12 +60,16 @@ void FakeCore::Attach() {
 
 void FakeCore::Detach() {
   Say(flood::CoreDetached{});
-  OnDaemonGone();
+  EndSession();
 }
 
 void FakeCore::OnDaemonGone() {
-  attached_ = false;
+  EndSession();
   peers_.clear();
+}
+
+void FakeCore::EndSession() {
+  attached_ = false;
   fetching_.clear();
   proposals_.clear();
   nominate_when_offered_.clear();
@@ -180,10 +183,6 @@ void FakeCore::OnCoreOutput(Time now, flood::CoreOutput output) {
   if (const auto* peers = std::get_if<flood::PeersConfigured>(&output)) {
     if (peers->source != flood::PeerEntrySource::kCore) return;
   }
-  // Peers come and go while no core is there; the edge drops it.
-  const bool of_peers = std::holds_alternative<flood::CorePeerUp>(output) ||
-                        std::holds_alternative<flood::CorePeerDown>(output);
-  if (!attached_ && of_peers) return;
   if (!attached_) {
     checkers_.Fail(
         fmt::format("node {}: output {} for a core that is not attached", index_, output.index()));
@@ -205,15 +204,15 @@ void FakeCore::OnCoreOutput(Time now, flood::CoreOutput output) {
       output);
 }
 
-void FakeCore::On(const flood::CorePeerUp& up) {
-  ++connects_[up.info.key];
-  if (!peers_.emplace(up.peer, up.info.key).second) {
-    checkers_.Fail(fmt::format("node {}: a peer came up twice", index_));
-  }
-}
-
-void FakeCore::On(const flood::CorePeerDown& down) {
-  if (peers_.erase(down.peer) == 0) {
+void FakeCore::OnPeerNews(Time now, const flood::PeerNews& news) {
+  trace_.Add(now);
+  trace_.Add(news.index());
+  if (const auto* up = std::get_if<flood::PeerUp>(&news)) {
+    ++connects_[up->info.key];
+    if (!peers_.emplace(up->peer, up->info.key).second) {
+      checkers_.Fail(fmt::format("node {}: a peer came up twice", index_));
+    }
+  } else if (peers_.erase(std::get<flood::PeerDown>(news).peer) == 0) {
     checkers_.Fail(fmt::format("node {}: a peer went that was not there", index_));
   }
 }

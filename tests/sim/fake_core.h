@@ -70,6 +70,7 @@ class FakeCore final : public server::CoreSink {
 
   // server::CoreSink
   void OnCoreOutput(Time now, flood::CoreOutput output) override;
+  void OnPeerNews(Time now, const flood::PeerNews& news) override;
 
  private:
   struct Remembered {
@@ -78,14 +79,13 @@ class FakeCore final : public server::CoreSink {
   };
 
   void Say(flood::CoreInput input);
+  void EndSession();
   void Broadcast(const Bytes& envelope);
   void SendOffer(const SetKey& key);
   void SendSubmission(const Bytes& transaction);
   void FetchMissing(const flood::EnvelopeRefs& refs);
   void ForgetSlots();
 
-  void On(const flood::CorePeerUp& up);
-  void On(const flood::CorePeerDown& down);
   void On(const flood::DeliverEnvelope& delivered);
   void On(const flood::DeliverTransaction& delivered);
   void On(const flood::SetAvailable& available);
@@ -106,7 +106,7 @@ class FakeCore final : public server::CoreSink {
   SetKey quorum_set_;
   uint64_t next_id_ = 1;
   uint64_t next_number_ = 1;
-  std::map<PeerId, NodeKey> peers_;
+  std::map<PeerId, NodeKey> peers_;     // of the daemon, attached or not
   std::map<NodeKey, size_t> connects_;  // how often each peer was said to be up
   std::map<LedgerSeq, SetHash> votes_;
   std::map<uint64_t, LedgerSeq> proposals_;  // by the query's id

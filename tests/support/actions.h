@@ -34,6 +34,17 @@ std::vector<Output> Outputs(const ActionList& actions) {
   return found;
 }
 
+template <class News>
+std::vector<News> AllNews(const ActionList& actions) {
+  std::vector<News> found;
+  for (const Action& action : actions) {
+    const auto* news = std::get_if<PeerNews>(&action);
+    if (news == nullptr) continue;
+    if (const auto* wanted = std::get_if<News>(news)) found.push_back(*wanted);
+  }
+  return found;
+}
+
 inline std::vector<PeerOffence> Offences(const ActionList& actions) {
   std::vector<PeerOffence> found;
   for (const Action& action : actions) {

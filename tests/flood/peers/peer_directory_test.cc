@@ -41,10 +41,10 @@ class PeerDirectoryTest : public testing::Test {
 
 TEST_F(PeerDirectoryTest, UpAndDownAreToldOnceEach) {
   EXPECT_TRUE(Connect(1, true));
-  EXPECT_EQ(Outputs<CorePeerUp>(out_).size(), 1u);
+  EXPECT_EQ(AllNews<PeerUp>(out_).size(), 1u);
   EXPECT_TRUE(Disconnect(1));
-  ASSERT_EQ(Outputs<CorePeerDown>(out_).size(), 1u);
-  EXPECT_EQ(Outputs<CorePeerDown>(out_)[0].reason, CloseReason::kStalled);
+  ASSERT_EQ(AllNews<PeerDown>(out_).size(), 1u);
+  EXPECT_EQ(AllNews<PeerDown>(out_)[0].reason, CloseReason::kStalled);
   EXPECT_FALSE(Disconnect(1));
   EXPECT_TRUE(out_.empty());
 }
@@ -87,15 +87,14 @@ TEST_F(PeerDirectoryTest, ScoreHalvesInItsHalfLife) {
   EXPECT_DOUBLE_EQ(directory_.ScoreOf(now_ - 1h, PeerId{1}), before);
 }
 
-TEST_F(PeerDirectoryTest, AttachingCoreHearsOfAllThatAreUp) {
+TEST_F(PeerDirectoryTest, AStrangerThatIsNotAdmittedIsNoNews) {
   Connect(1, true);
-  Connect(2, false);
-  out_.clear();
-  directory_.OnCoreAttached(out_);
-  const auto up = Outputs<CorePeerUp>(out_);
-  ASSERT_EQ(up.size(), 2u);
-  EXPECT_EQ(up[0].peer, PeerId{1});
-  EXPECT_EQ(directory_.FindKey(up[1].info.key), PeerId{2});
+  Connect(2, true);
+  EXPECT_EQ(directory_.FindKey(AllNews<PeerUp>(out_).at(0).info.key), PeerId{2});
+  Connect(3, true);
+  EXPECT_TRUE(AllNews<PeerUp>(out_).empty());
+  Disconnect(3);
+  EXPECT_TRUE(AllNews<PeerDown>(out_).empty());
 }
 
 TEST(Backoff, FullJitterUnderADoublingCap) {
