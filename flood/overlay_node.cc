@@ -274,7 +274,7 @@ void OverlayNode::Impl::Handle(Time now, const ConfigurePeers& configure, Action
 }
 
 void OverlayNode::Impl::Handle(Time, const OperatorDisconnect& disconnect, ActionList& out) {
-  dial_plan_.Forget(disconnect.key);
+  dial_plan_.Forget(disconnect.key, out);
   ReconsiderConfigured();
   if (const auto peer = directory_.FindKey(disconnect.key)) {
     out.push_back(

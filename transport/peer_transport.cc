@@ -164,6 +164,10 @@ void PeerTransport::ExecuteOne(Time now, PauseInv& pause) {
   for (ConnectionId id : peer->connections) sessions_.at(id)->OnInvPauseChanged(now);
 }
 
+void PeerTransport::ExecuteOne(Time, ConfiguredAddresses& configured) {
+  endpoint_->SetConfigured(configured.addresses);
+}
+
 template <class Command>
 void PeerTransport::ExecuteOne(Time now, Command& command) {
   Peer* peer = PeerOf(command.peer);

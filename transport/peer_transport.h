@@ -134,6 +134,7 @@ class PeerTransport {
   void ExecuteOne(Time now, Dial& dial);
   void ExecuteOne(Time now, DropPeer& drop);
   void ExecuteOne(Time now, PauseInv& pause);
+  void ExecuteOne(Time now, ConfiguredAddresses& configured);
   template <class Command>
   void ExecuteOne(Time now, Command& command);
   bool WriteBulk(Time now, DatagramSink& sink);

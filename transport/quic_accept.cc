@@ -29,7 +29,10 @@ std::array<uint8_t, 16> AddressGroup(const SocketAddress& address) {
 void QuicEndpoint::Impl::Answer(Time now, const Path& path, std::vector<uint8_t> payload,
                                 RateLimit& limit, uint64_t& counter) {
   if (payload.empty()) return;
-  if (answers.size() >= kStatelessQueueMax || !limit.Take(now)) {
+  const bool is_configured = configured.contains(AddressGroup(path.remote));
+  const size_t room = kStatelessQueueMax + (is_configured ? kHandshakesReserved : 0);
+  RateLimit& its_limit = is_configured ? configured_answer_limit : limit;
+  if (answers.size() >= room || !its_limit.Take(now)) {
     ++counters.stateless_suppressed;
     return;
   }
@@ -149,7 +152,7 @@ bool QuicEndpoint::Impl::CheckToken(Time now, const Path& path, const ngtcp2_pkt
 
 size_t QuicEndpoint::Impl::HandshakesOf(const std::array<uint8_t, 16>& group) const {
   auto it = half_open_per_group.find(group);
-  return it == half_open_per_group.end() ? 0 : it->second;
+  return it == half_open_per_group.end() ? 0 : it->second.all;
 }
 
 void QuicEndpoint::Impl::OnFirstPacket(Time now, const Path& path,
@@ -161,35 +164,50 @@ void QuicEndpoint::Impl::OnFirstPacket(Time now, const Path& path,
   }
   std::optional<QuicCid> retried_dcid;
   if (!CheckToken(now, path, header, retried_dcid)) return;
-  const std::array<uint8_t, 16> group = AddressGroup(path.remote);
-  const auto same_group = [&group](const Waiting& w) { return w.group == group; };
-  const auto of_group =
-      static_cast<size_t>(std::count_if(waiting.begin(), waiting.end(), same_group));
-  // The same rule as for handshakes in flight: the oldest of the same address, else the flood's.
-  if (of_group >= kHandshakesPerAddressMax) {
-    waiting.erase(std::find_if(waiting.begin(), waiting.end(), same_group));
-    ++counters.handshakes_refused_queue;
-  } else if (waiting.size() >= kHandshakeQueueMax) {
-    waiting.pop_front();
-    ++counters.handshakes_refused_queue;
-  }
-  waiting.push_back({path, {payload.begin(), payload.end()}, group, retried_dcid});
+  Queue({path, {payload.begin(), payload.end()}, AddressGroup(path.remote), retried_dcid});
 }
 
-void QuicEndpoint::Impl::MakeRoomForHandshake(const std::array<uint8_t, 16>& group,
+// The same rules as for handshakes in flight: over the limit of its address the oldest of it goes,
+// over the total the oldest that has no reserved place.
+void QuicEndpoint::Impl::Queue(Waiting first_datagram) {
+  const auto same_group = [&](const Waiting& w) { return w.group == first_datagram.group; };
+  const auto is_ordinary = [](const Waiting& w) { return !w.reserved; };
+  const auto refuse = [this](std::deque<Waiting>::iterator loser) {
+    if (loser->reserved) --reserved_waiting;
+    waiting.erase(loser);
+    ++counters.handshakes_refused_queue;
+  };
+  const auto of_group = std::count_if(waiting.begin(), waiting.end(), same_group);
+  if (static_cast<size_t>(of_group) >= kHandshakesPerAddressMax) {
+    refuse(std::find_if(waiting.begin(), waiting.end(), same_group));
+  }
+  first_datagram.reserved =
+      configured.contains(first_datagram.group) && reserved_waiting < kHandshakesReserved;
+  if (first_datagram.reserved) {
+    ++reserved_waiting;
+  } else if (waiting.size() - reserved_waiting >= kHandshakeQueueMax - kHandshakesReserved) {
+    refuse(std::find_if(waiting.begin(), waiting.end(), is_ordinary));
+  }
+  waiting.push_back(std::move(first_datagram));
+}
+
+void QuicEndpoint::Impl::MakeRoomForHandshake(const std::array<uint8_t, 16>& group, bool reserved,
                                               QuicEvents& out) {
   const bool group_full = HandshakesOf(group) >= kHandshakesPerAddressMax;
-  if (!group_full && half_open.size() < kHandshakesMax) return;
+  const size_t ordinary = half_open.size() - reserved_in_flight;
+  const bool total_full = !reserved && ordinary >= kHandshakesMax - kHandshakesReserved;
+  if (!group_full && !total_full) return;
   std::array<uint8_t, 16> loser = group;
   if (!group_full) {
-    loser = std::max_element(half_open_per_group.begin(), half_open_per_group.end(),
-                             [](const auto& a, const auto& b) { return a.second < b.second; })
+    loser = std::max_element(
+                half_open_per_group.begin(), half_open_per_group.end(),
+                [](const auto& a, const auto& b) { return a.second.ordinary < b.second.ordinary; })
                 ->first;
   }
   // Ids grow, so the first of the group is the oldest.
   for (const ConnectionId id : half_open) {
     Entry& entry = connections.at(id);
-    if (entry.half_open_group != loser) continue;
+    if (entry.half_open_group != loser || (!group_full && entry.reserved)) continue;
     ++counters.handshakes_evicted;
     Touch(id, entry);
     entry.connection->Drop(CloseCause::kEvicted, out);
@@ -209,7 +227,9 @@ void QuicEndpoint::Impl::Begin(Time now, const Waiting& first_datagram, QuicEven
     Feed(now, route->second, path, payload, out);
     return;
   }
-  MakeRoomForHandshake(first_datagram.group, out);
+  const bool reserved =
+      configured.contains(first_datagram.group) && reserved_in_flight < kHandshakesReserved;
+  MakeRoomForHandshake(first_datagram.group, reserved, out);
   if (connections.size() >= settings.connections_max) {
     ++counters.handshakes_refused_queue;
     return;
@@ -231,11 +251,19 @@ void QuicEndpoint::Impl::Begin(Time now, const Waiting& first_datagram, QuicEven
   ++counters.handshakes_begun;
   Entry& entry = Insert(*std::move(connection));
   entry.half_open_group = first_datagram.group;
+  entry.reserved = reserved;
   half_open.insert(params.id);
-  ++half_open_per_group[first_datagram.group];
+  Held& held = half_open_per_group[first_datagram.group];
+  ++held.all;
+  ++(reserved ? reserved_in_flight : held.ordinary);
   Settle();
   Feed(now, params.id, path, payload, out);
   Settle();
+}
+
+void QuicEndpoint::SetConfigured(absl::Span<const SocketAddress> addresses) {
+  impl_->configured.clear();
+  for (const SocketAddress& address : addresses) impl_->configured.insert(AddressGroup(address));
 }
 
 bool QuicEndpoint::AcceptWaiting(Time now, QuicEvents& out) {
@@ -243,8 +271,12 @@ bool QuicEndpoint::AcceptWaiting(Time now, QuicEvents& out) {
   impl.last_now = std::max(impl.last_now, now);
   // One a call: the owner looks at class 0 between two of them.
   if (!impl.waiting.empty() && impl.handshake_limit.Take(now)) {
-    const Impl::Waiting first = std::move(impl.waiting.front());
-    impl.waiting.pop_front();
+    auto next = std::find_if(impl.waiting.begin(), impl.waiting.end(),
+                             [](const Impl::Waiting& w) { return w.reserved; });
+    if (next == impl.waiting.end()) next = impl.waiting.begin();
+    const Impl::Waiting first = std::move(*next);
+    impl.waiting.erase(next);
+    if (first.reserved) --impl.reserved_waiting;
     impl.Begin(now, first, out);
   }
   return !impl.waiting.empty() && impl.handshake_limit.Available(now);

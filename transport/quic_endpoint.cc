@@ -60,8 +60,14 @@ void QuicEndpoint::Impl::SettleOne(ConnectionId id, Entry& entry) {
     if (connection.handshake_completed()) ++counters.handshakes_completed;
     half_open.erase(id);
     auto group = half_open_per_group.find(*entry.half_open_group);
-    if (--group->second == 0) half_open_per_group.erase(group);
+    if (entry.reserved) {
+      --reserved_in_flight;
+    } else {
+      --group->second.ordinary;
+    }
+    if (--group->second.all == 0) half_open_per_group.erase(group);
     entry.half_open_group.reset();
+    entry.reserved = false;
   }
   const bool flush = connection.needs_flush();
   if (flush != entry.flush) {
@@ -296,13 +302,19 @@ void QuicEndpoint::CheckInvariants() const {
   OVERLAY_CHECK(flush == impl.to_flush.size());
   OVERLAY_CHECK(deadlines == impl.deadlines.size());
   size_t grouped = 0;
-  for (const auto& [group, count] : impl.half_open_per_group) {
-    OVERLAY_CHECK(count > 0 && count <= kHandshakesPerAddressMax);
-    grouped += count;
+  size_t ordinary = 0;
+  for (const auto& [group, held] : impl.half_open_per_group) {
+    OVERLAY_CHECK(held.all > 0 && held.all <= kHandshakesPerAddressMax);
+    grouped += held.all;
+    ordinary += held.ordinary;
   }
   OVERLAY_CHECK(grouped == half_open);
-  OVERLAY_CHECK(half_open <= kHandshakesMax);
-  OVERLAY_CHECK(impl.waiting.size() <= kHandshakeQueueMax);
+  OVERLAY_CHECK(ordinary + impl.reserved_in_flight == half_open);
+  OVERLAY_CHECK(impl.reserved_in_flight <= kHandshakesReserved);
+  OVERLAY_CHECK(ordinary <= kHandshakesMax - kHandshakesReserved);
+  OVERLAY_CHECK(impl.reserved_waiting <= kHandshakesReserved);
+  OVERLAY_CHECK(impl.waiting.size() - impl.reserved_waiting <=
+                kHandshakeQueueMax - kHandshakesReserved);
   OVERLAY_CHECK(impl.answers.size() <= kStatelessQueueMax);
   OVERLAY_CHECK(impl.connections.size() <= impl.settings.connections_max);
 }

@@ -24,6 +24,12 @@
 //   R6  A Retry token is good for its address and kRetryTokenLifetime.
 //   R7  What could not be written because the sink was blocked is dropped only if it belongs to no
 //       connection.
+//   R8  Of the places in flight and in the queue kHandshakesReserved are for configured addresses:
+//       strangers never hold them, configured ones are begun first, and answers to them (Retry)
+//       have a rate and room of their own. Beyond them a configured address competes with the
+//       strangers. R1's limit of one address and R3 hold for all. Why: while strangers flood, a
+//       validator that restarts gets through to those who configured it; a spoofed address does
+//       not, because it cannot show the Retry token.
 //
 // Bounds   connections_max of EndpointSettings; the constants below.
 // Cost     a hash look-up a datagram; O(log n) a connection that was touched in a turn.
@@ -56,6 +62,7 @@ namespace overlay::transport {
 
 inline constexpr size_t kHandshakesMax = 256;
 inline constexpr size_t kHandshakesPerAddressMax = 16;
+inline constexpr size_t kHandshakesReserved = 32;
 // A quarter of what is allowed: enough for every validator of a network to come back at once.
 inline constexpr size_t kRetryThreshold = 64;
 inline constexpr uint64_t kHandshakesPerSecondMax = 100;
@@ -72,6 +79,7 @@ inline constexpr size_t kStatelessQueueMax = 64;
 
 static_assert(kRetryThreshold < kHandshakesMax);
 static_assert(kHandshakesPerAddressMax < kRetryThreshold);
+static_assert(kHandshakesReserved < kHandshakesMax && kHandshakesReserved < kHandshakeQueueMax);
 
 struct EndpointSettings {
   QuicSettings quic;
@@ -134,6 +142,8 @@ class QuicEndpoint {
   // RESOURCE_EXHAUSTED at connections_max; INVALID_ARGUMENT for an unspecified address or port 0.
   absl::StatusOr<ConnectionId> Dial(Time now, const SocketAddress& remote,
                                     const std::optional<NodeKey>& pinned);
+  // R8: replaces those told before. Ports do not count, and of IPv6 the /64 alone.
+  void SetConfigured(absl::Span<const SocketAddress> addresses);
   // Refuses new connections from now on (drain).
   void StopAccepting();
   void CloseAll(Time now, uint64_t code, std::string_view reason, QuicEvents& out);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "transport/quic_connection_impl.h"
 #include "transport/quic_endpoint.h"
 
@@ -77,6 +78,7 @@ struct QuicEndpoint::Impl {
     std::optional<Time> deadline;                            // as it stands in `deadlines`
     std::optional<SocketAddress> dialled;                    // as it stands in `dialled_to`
     std::optional<std::array<uint8_t, 16>> half_open_group;  // accepted, handshake not completed
+    bool reserved = false;  // its handshake has one of the places for configured addresses
     bool touched = false;
     bool flush = false;  // stands in `to_flush`
   };
@@ -86,6 +88,12 @@ struct QuicEndpoint::Impl {
     std::vector<uint8_t> payload;
     std::array<uint8_t, 16> group;
     std::optional<QuicCid> retried_dcid;  // its Retry token was good
+    bool reserved = false;                // waits in one of the places for configured addresses
+  };
+  // Handshakes in flight of one address.
+  struct Held {
+    size_t all = 0;
+    size_t ordinary = 0;  // those that have no reserved place
   };
   struct StatelessAnswer {
     Path path;
@@ -118,7 +126,8 @@ struct QuicEndpoint::Impl {
                   std::optional<QuicCid>& retried_dcid);
   void AnswerWithRetry(Time now, const Path& path, const ngtcp2_pkt_hd& header);
   void Begin(Time now, const Waiting& waiting, QuicEvents& out);
-  void MakeRoomForHandshake(const std::array<uint8_t, 16>& group, QuicEvents& out);
+  void MakeRoomForHandshake(const std::array<uint8_t, 16>& group, bool reserved, QuicEvents& out);
+  void Queue(Waiting first_datagram);
   size_t HandshakesOf(const std::array<uint8_t, 16>& group) const;
   void Answer(Time now, const Path& path, std::vector<uint8_t> payload, RateLimit& limit,
               uint64_t& counter);
@@ -139,13 +148,17 @@ struct QuicEndpoint::Impl {
   std::set<std::pair<SocketAddress, ConnectionId>> dialled_to;
   // Accepted connections whose handshake is not completed: all, and how many of each address.
   std::set<ConnectionId> half_open;
-  std::map<std::array<uint8_t, 16>, size_t> half_open_per_group;
+  std::map<std::array<uint8_t, 16>, Held> half_open_per_group;
+  size_t reserved_in_flight = 0;
 
   std::deque<Waiting> waiting;
+  size_t reserved_waiting = 0;
+  absl::flat_hash_set<std::array<uint8_t, 16>> configured;  // by AddressGroup
   std::deque<StatelessAnswer> answers;
   RateLimit handshake_limit{kHandshakesPerSecondMax, kHandshakeBurst};
   RateLimit reset_limit{kResetsPerSecondMax, kResetsPerSecondMax};
   RateLimit answer_limit{kStatelessAnswersPerSecondMax, kStatelessAnswersPerSecondMax};
+  RateLimit configured_answer_limit{kStatelessAnswersPerSecondMax, kStatelessAnswersPerSecondMax};
   Time last_now{};
 };
 

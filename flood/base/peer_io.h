@@ -312,10 +312,15 @@ struct Dial {
   SocketAddress address;
   std::optional<NodeKey> pinned_key;
 };
+// Where the configured peers are, all of them: replaces those told before. New connections from
+// there find places that strangers never hold. Ports do not count.
+struct ConfiguredAddresses {
+  std::vector<SocketAddress> addresses;
+};
 
-using PeerCommand =
-    std::variant<SendEnvelope, CancelEnvelope, SendControl, SendTxControl, PauseInv, SendState,
-                 RequestBodies, AnswerBodies, RequestSet, AnswerSet, CancelRequest, DropPeer, Dial>;
+using PeerCommand = std::variant<SendEnvelope, CancelEnvelope, SendControl, SendTxControl, PauseInv,
+                                 SendState, RequestBodies, AnswerBodies, RequestSet, AnswerSet,
+                                 CancelRequest, DropPeer, Dial, ConfiguredAddresses>;
 
 }  // namespace overlay
 

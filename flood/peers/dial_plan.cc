@@ -88,7 +88,7 @@ void DialPlan::Connect(Time now, const OperatorConnect& connect, ActionList& out
   }
 }
 
-void DialPlan::Forget(const NodeKey& key) {
+void DialPlan::Forget(const NodeKey& key, ActionList& out) {
   std::vector<Entry>& entries = entries_[static_cast<size_t>(PeerEntrySource::kOperator)];
   std::erase_if(entries, [&](const Entry& entry) {
     if (entry.peer.pinned_key == key) return true;
@@ -100,13 +100,13 @@ void DialPlan::Forget(const NodeKey& key) {
                  : target.host == entry.peer.host;
     });
   });
-  ActionList nothing;  // removing entries begins no dial
-  Rebuild(Time{}, nothing);
+  Rebuild(Time{}, out);  // removing entries begins no dial
 }
 
 void DialPlan::Rebuild(Time now, ActionList& out) {
   absl::btree_set<std::string> hosts;
   absl::btree_set<SocketAddress> wanted;
+  const size_t count_before = targets_.size();
   for (const auto& entries : entries_) {
     for (const Entry& entry : entries) {
       if (entry.literal) {
@@ -121,7 +121,14 @@ void DialPlan::Rebuild(Time now, ActionList& out) {
     }
   }
   absl::erase_if(names_, [&](const auto& item) { return !hosts.contains(item.first); });
-  absl::erase_if(targets_, [&](const auto& item) { return !wanted.contains(item.first); });
+  const bool added = targets_.size() > count_before;
+  const size_t removed =
+      absl::erase_if(targets_, [&](const auto& item) { return !wanted.contains(item.first); });
+  if (added || removed > 0) {
+    ConfiguredAddresses configured;
+    configured.addresses.assign(wanted.begin(), wanted.end());
+    out.emplace_back(PeerCommand(std::move(configured)));
+  }
   for (auto& [host, name] : names_) {
     if (!name.asked) Resolve(now, host, name, out);
   }

@@ -20,6 +20,8 @@
 //       Why: it catches what an event missed.
 //   R6  64 addresses of a name are used; a target that its name no longer gives is forgotten unless
 //       connected.
+//   R7  Whenever the addresses of the targets change, transport is told all of them. Why: it keeps
+//       places for them.
 //
 // Bounds   kEntryCountMax entries a source; R6.
 // Cost     O(targets) an event; there are some hundreds. Time: argument only. Threads: none.
@@ -61,7 +63,7 @@ class DialPlan {
   void Configure(Time now, const ConfigurePeers& configure, ActionList& out);
   void Connect(Time now, const OperatorConnect& connect, ActionList& out);
   // Removes what leads to this key from the operator's part.
-  void Forget(const NodeKey& key);
+  void Forget(const NodeKey& key, ActionList& out);
 
   void OnResolved(Time now, const std::string& host,
                   const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out);

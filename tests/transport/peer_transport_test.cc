@@ -404,5 +404,24 @@ TEST(PeerTransport, IdlePeersAreQuiet) {
   EXPECT_LE(net.datagrams_delivered() - before, 60u);
 }
 
+// Handshakes that wait are begun at 100 a second; those of configured addresses first.
+TEST(PeerTransport, AConfiguredAddressIsNotKeptWaitingByStrangers) {
+  constexpr size_t kStrangers = 5;
+  for (const bool configured : {false, true}) {
+    PeerNet net({.delay = 5ms});
+    const size_t acceptor = net.AddNode();
+    const size_t dialler = net.AddNode();
+    if (configured) net.Do(acceptor, ConfiguredAddresses{{PeerNet::AddressOf(dialler)}});
+    for (size_t i = 0; i < kStrangers; ++i) {
+      const size_t stranger = net.AddNode();
+      for (int dial = 0; dial < 12; ++dial) net.Connect(stranger, acceptor);
+    }
+    net.Connect(dialler, acceptor);
+    EXPECT_EQ(net.RunUntil([&] { return net.PeerAt(acceptor, dialler).has_value(); }, 200ms),
+              configured);
+    net.at(acceptor).CheckInvariants();
+  }
+}
+
 }  // namespace
 }  // namespace overlay::transport

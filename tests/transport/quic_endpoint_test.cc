@@ -270,6 +270,21 @@ TEST(QuicEndpoint, ARetryTokenCannotBeUsedElsewhereOrLater) {
   }
 }
 
+constexpr size_t kOfStrangersMax = kHandshakesMax - kHandshakesReserved;
+constexpr size_t kOfEachStranger = 14;
+
+// Some more handshakes than strangers may hold, from as many real addresses as it returns.
+size_t FillWithStrangers(QuicPair& pair, Flood& flood) {
+  const size_t addresses = kOfStrangersMax / kOfEachStranger + 1;
+  for (uint32_t i = 0; i < addresses; ++i) {
+    flood.From(0x0a060001 + i, kOfEachStranger);
+    pair.RunFor(100ms);
+    flood.AnswerRetries();
+    pair.RunFor(200ms);
+  }
+  return addresses;
+}
+
 // A flood whose addresses are real gets past Retry. At the total the address that holds most loses
 // its oldest, and the newcomer is let in.
 TEST(QuicEndpoint, AtTheTotalTheHeaviestAddressLosesItsOldest) {
@@ -277,25 +292,97 @@ TEST(QuicEndpoint, AtTheTotalTheHeaviestAddressLosesItsOldest) {
   options.acceptor.quic.handshake_timeout = 60s;
   QuicPair pair(std::move(options));
   Flood flood(pair);
-  const size_t addresses = kHandshakesMax / 15 + 1;
-  for (uint32_t i = 0; i < addresses; ++i) {
-    flood.From(0x0a060001 + i, 15);
-    pair.RunFor(100ms);
-    flood.AnswerRetries();
-    pair.RunFor(200ms);
-  }
-  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), kHandshakesMax);
+  const size_t addresses = FillWithStrangers(pair, flood);
+  EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), kOfStrangersMax);
   const uint64_t evicted = pair.acceptor().endpoint().counters().handshakes_evicted;
-  EXPECT_EQ(evicted, 15 * addresses - kHandshakesMax);
+  EXPECT_EQ(evicted, kOfEachStranger * addresses - kOfStrangersMax);
   // One of each address in turn, and of each its first: the addresses came one after another.
   for (const auto& [id, log] : pair.acceptor().logs()) {
     EXPECT_EQ(log.closed.cause, CloseCause::kEvicted);
-    EXPECT_EQ(id.value % 15, 1u);
+    EXPECT_EQ(id.value % kOfEachStranger, 1u);
   }
   pair.Connect();
   EXPECT_EQ(pair.acceptor().endpoint().counters().handshakes_evicted, evicted + 1);
   pair.RunFor(61s);
   EXPECT_EQ(pair.acceptor().endpoint().handshakes_in_flight(), 0u);
+}
+
+// Whatever strangers begin, and before or after: the handshakes of configured addresses stay. What
+// these begin beyond their places competes with the strangers.
+TEST(QuicEndpoint, StrangersNeverTakeThePlacesOfConfiguredAddresses) {
+  QuicPairOptions options;
+  options.acceptor.quic.handshake_timeout = 60s;
+  QuicPair pair(std::move(options));
+  Flood flood(pair);
+  QuicEndpoint& acceptor = pair.acceptor().endpoint();
+  // The port is where they listen, not where they dial from.
+  acceptor.SetConfigured({SocketAddress::V4(0x0a070001, 9), SocketAddress::V4(0x0a070002, 9),
+                          SocketAddress::V4(0x0a070003, 9)});
+  for (const uint32_t configured : {0x0a070001u, 0x0a070002u}) {
+    flood.From(configured, kHandshakesReserved / 2);
+    pair.RunFor(300ms);
+  }
+  ASSERT_EQ(acceptor.handshakes_in_flight(), kHandshakesReserved);
+  FillWithStrangers(pair, flood);
+  EXPECT_EQ(acceptor.handshakes_in_flight(), kHandshakesMax);
+  const uint64_t evicted = acceptor.counters().handshakes_evicted;
+  EXPECT_GT(evicted, 0u);
+  flood.From(0x0a070003, 1);
+  pair.RunFor(100ms);
+  flood.AnswerRetries();
+  pair.RunFor(100ms);
+  EXPECT_EQ(acceptor.handshakes_in_flight(), kHandshakesMax);
+  EXPECT_EQ(acceptor.counters().handshakes_evicted, evicted + 1);
+  for (const auto& [id, log] : pair.acceptor().logs()) {
+    EXPECT_EQ(log.closed.cause, CloseCause::kEvicted);
+    EXPECT_GT(id.value, kHandshakesReserved);
+  }
+  // No longer configured: what is in flight keeps its place, what is new finds none.
+  acceptor.SetConfigured({});
+  acceptor.CheckInvariants();
+  flood.From(0x0a070003, 1);
+  pair.RunFor(100ms);
+  flood.AnswerRetries();
+  pair.RunFor(100ms);
+  EXPECT_EQ(acceptor.counters().handshakes_evicted, evicted + 2);
+}
+
+// The queue takes seconds to work off. Who is configured does not wait in it behind strangers.
+TEST(QuicEndpoint, ConfiguredAddressesAreBegunBeforeTheStrangersThatWait) {
+  for (const bool configured : {false, true}) {
+    QuicPair pair({});
+    Flood flood(pair);
+    if (configured) pair.acceptor().endpoint().SetConfigured({pair.dialler().address()});
+    for (uint32_t i = 0; i < 20; ++i) flood.From(0x0a060001 + i, kOfEachStranger);
+    pair.RunFor(50ms);
+    flood.AnswerRetries();
+    pair.RunFor(50ms);
+    ASSERT_GT(pair.acceptor().endpoint().handshakes_waiting(), 100u);
+    const ConnectionId id = pair.dialler().Dial();
+    EXPECT_EQ(pair.RunUntil([&] { return pair.dialler().IsUp(id); }, 200ms), configured);
+  }
+}
+
+// Strangers that exhaust the answers, with addresses that may not be theirs, do not keep a
+// configured address from the Retry that lets it in.
+TEST(QuicEndpoint, ConfiguredAddressesHaveTheirOwnRateOfAnswers) {
+  for (const bool configured : {false, true}) {
+    QuicPair pair({});
+    Flood flood(pair);
+    if (configured) pair.acceptor().endpoint().SetConfigured({pair.dialler().address()});
+    uint32_t next = 0x0a080001;
+    for (uint64_t i = 0; i < kRetryThreshold + kStatelessAnswersPerSecondMax + 10; ++i) {
+      flood.From(next++, 1);
+      if (i % 50 == 49) pair.RunFor(Duration(1));
+    }
+    const ConnectionId id = pair.dialler().Dial();
+    for (int step = 0; step < 100 && !pair.dialler().IsUp(id); ++step) {
+      for (int i = 0; i < 3; ++i) flood.From(next++, 1);
+      pair.RunFor(1ms);
+    }
+    EXPECT_EQ(pair.dialler().IsUp(id), configured);
+    EXPECT_GT(pair.acceptor().endpoint().counters().stateless_suppressed, 0u);
+  }
 }
 
 TEST(QuicEndpoint, AFullTableRefusesDialsAndHandshakes) {

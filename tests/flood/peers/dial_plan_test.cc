@@ -247,10 +247,38 @@ TEST_F(DialPlanTest, SourcesAddUpAndTheOperatorsPeerCanBeForgotten) {
   plan_.Connect(now_, {Entry("192.0.2.4", 1)}, out_);
   EXPECT_EQ(Dialled().size(), 4u);
   Connected("192.0.2.3:1", Key(3));
-  plan_.Forget(Key(3));
+  plan_.Forget(Key(3), out_);
   EXPECT_EQ(plan_.target_count(), 3u);
   Configure({}, false, PeerEntrySource::kCore);
   EXPECT_EQ(plan_.target_count(), 2u);
+}
+
+// Transport keeps places for them, so it must know all of them, and only them, at every time.
+TEST_F(DialPlanTest, TransportIsToldTheAddressesWheneverTheyChange) {
+  const auto told = [this] {
+    std::vector<std::vector<std::string>> lists;
+    for (const ConfiguredAddresses& configured : Commands<ConfiguredAddresses>(out_)) {
+      std::vector<std::string> list;
+      for (const SocketAddress& address : configured.addresses) list.push_back(address.ToString());
+      lists.push_back(list);
+    }
+    out_.clear();
+    return lists;
+  };
+  Configure({Entry("192.0.2.1", 1), Entry("name", 5)});
+  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1")));
+  plan_.OnResolved(now_, "name", {{SocketAddress::Parse("192.0.2.7:0").value()}}, out_);
+  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.7:5")));
+  plan_.OnResolved(now_, "name", {{SocketAddress::Parse("192.0.2.7:0").value()}}, out_);
+  EXPECT_THAT(told(), IsEmpty());
+  plan_.Connect(now_, {Entry("192.0.2.3", 1)}, out_);
+  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.3:1", "192.0.2.7:5")));
+  Dialled();
+  Connected("192.0.2.3:1", Key(3));
+  plan_.Forget(Key(3), out_);
+  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.7:5")));
+  Configure({});
+  EXPECT_THAT(told(), ElementsAre(IsEmpty()));
 }
 
 TEST_F(DialPlanTest, StoppedPlanDialsNobody) {
