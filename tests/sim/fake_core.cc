@@ -12,17 +12,20 @@ namespace {
 
 // Messages that the core lets wait for it; each that it takes makes room for another.
 constexpr uint32_t kRoom = 64;
-// Slots whose envelopes and offers are handed to a restarted daemon: as many as it keeps then.
-constexpr uint64_t kSlotsRemembered = 12;
 constexpr uint32_t kProposalCountMax = 50;
 // Validators in a core's quorum set: each core has another one.
 constexpr size_t kQuorumMin = 3;
 
 }  // namespace
 
-FakeCore::FakeCore(size_t index, XdrBuilder& build, Checkers& checkers, SetContents& contents,
-                   Trace& trace)
-    : index_(index), build_(build), checkers_(checkers), contents_(contents), trace_(trace) {
+FakeCore::FakeCore(size_t index, uint64_t slots_remembered, XdrBuilder& build, Checkers& checkers,
+                   SetContents& contents, Trace& trace)
+    : index_(index),
+      slots_remembered_(slots_remembered),
+      build_(build),
+      checkers_(checkers),
+      contents_(contents),
+      trace_(trace) {
   const Bytes bytes = build_.QuorumSetOf(kQuorumMin + index);
   quorum_set_ = Offer(SetKind::kQuorumSet, bytes, std::nullopt);
 }
@@ -167,7 +170,7 @@ void FakeCore::Close(LedgerSeq slot, bool tracking) {
 }
 
 void FakeCore::ForgetSlots() {
-  const LedgerSeq oldest = newest_closed_ - (kSlotsRemembered - 1);
+  const LedgerSeq oldest = newest_closed_ - (slots_remembered_ - 1);
   std::erase_if(broadcasts_, [&](const Remembered& r) { return r.slot < oldest; });
   std::erase_if(offers_, [&](const auto& o) { return o.second.first && *o.second.first < oldest; });
   std::erase_if(wanted_, [&](const auto& w) { return w.second && *w.second < oldest; });

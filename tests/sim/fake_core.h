@@ -39,8 +39,10 @@ class FakeCore final : public server::CoreSink {
  public:
   using Input = std::function<void(flood::CoreInput)>;
 
-  FakeCore(size_t index, XdrBuilder& build, Checkers& checkers, SetContents& contents,
-           Trace& trace);
+  // `slots_remembered`: the newest closed ones whose envelopes and offers are handed to a restarted
+  // daemon, as many as it keeps then.
+  FakeCore(size_t index, uint64_t slots_remembered, XdrBuilder& build, Checkers& checkers,
+           SetContents& contents, Trace& trace);
 
   // The daemon of this core: set while it runs.
   void set_daemon(Input input) { input_ = std::move(input); }
@@ -95,6 +97,7 @@ class FakeCore final : public server::CoreSink {
   void On(const flood::CoreRefused& refused);
 
   const size_t index_;
+  const uint64_t slots_remembered_;
   XdrBuilder& build_;
   Checkers& checkers_;
   SetContents& contents_;

@@ -88,7 +88,8 @@ Network::Network(NetworkOptions options)
     node->key = PublicKeyOf(node->seed);
     node_at_[AddressOf(i)] = i;
     node->tap = std::make_unique<Tap>(*this, i);
-    node->core = std::make_unique<FakeCore>(i, build_, checkers_, contents_, trace_);
+    node->core = std::make_unique<FakeCore>(i, options_.limits.slots_kept_min, build_, checkers_,
+                                            contents_, trace_);
     nodes_.push_back(std::move(node));
   }
   SetLinks(options_.link);

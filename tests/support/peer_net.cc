@@ -133,8 +133,8 @@ void PeerNet::TakeEvents(size_t node) {
     } else if (std::holds_alternative<EnvelopeReceived>(event)) {
       ++state.envelopes_received;
     }
-    state.events.emplace_back(now_, event);
     if (on_event_) on_event_(node, event);
+    if (records_) state.events.emplace_back(now_, std::move(event));
   }
 }
 

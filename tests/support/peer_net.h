@@ -66,7 +66,13 @@ class PeerNet {
   bool Join(size_t from, size_t to);
   void set_filter(Filter filter) { filter_ = std::move(filter); }
   void set_loss(double loss) { link_.loss = loss; }
-  // Called with each event as it happens, before it is recorded.
+  // The most that ever waited in the queue of the link.
+  size_t QueueBytesSeen(size_t from, size_t to) const {
+    return links_.at({from, to}).queue_bytes_seen();
+  }
+  // Without records events() and what reads it stay empty: for runs of many megabytes.
+  void set_records(bool records) { records_ = records; }
+  // Called with each event as it happens; it must not act on the net.
   void set_on_event(std::function<void(size_t node, const PeerEvent&)> on_event) {
     on_event_ = std::move(on_event);
   }
@@ -127,6 +133,7 @@ class PeerNet {
   std::map<std::pair<size_t, size_t>, VirtualLink> links_;
   std::priority_queue<Packet, std::vector<Packet>, std::greater<>> packets_;
   Filter filter_;
+  bool records_ = true;
   std::function<void(size_t, const PeerEvent&)> on_event_;
   Time now_{std::chrono::seconds(1000)};
   uint64_t next_order_ = 0;
