@@ -110,7 +110,7 @@ std::optional<SetHash> NamedTxSet(std::string_view value) {
     in.U32();                     // and its version
   }
   if (kind == kValueSigned || kind == kValueEmptyTxSet) {
-    in.U32();  // key type
+    if (in.U32() != kKeyTypeEd25519) return std::nullopt;
     in.Skip(kHashBytes);
     in.Opaque(kEd25519SignatureBytesMax);
   } else if (kind != kValueBasic) {
@@ -142,6 +142,10 @@ class EnvelopeReader {
  private:
   void ReadPledges(uint32_t type) {
     ScpStatement& statement = skim_.statement;
+    // Before it becomes an enumerator of 8 bits: 256 is no PREPARE.
+    if (type > static_cast<uint32_t>(ScpStatementType::kNominate)) {
+      return in_.Fail("an unknown type of statement");
+    }
     statement.type = static_cast<ScpStatementType>(type);
     switch (statement.type) {
       case ScpStatementType::kPrepare:
@@ -171,7 +175,6 @@ class EnvelopeReader {
         Values(statement.accepted);
         return;
     }
-    in_.Fail("an unknown type of statement");
   }
 
   std::string_view Value() {

@@ -17,6 +17,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::SizeIs;
 
 // Each envelope of the public network in the corpus skims, with the mix that it is known to have.
 TEST(XdrSkimTest, CorpusEnvelopes) {
@@ -165,6 +166,19 @@ TEST(XdrSkimTest, NamedSets) {
   EXPECT_EQ(SkimEnvelope(three.span())->refs.tx_sets.size(), 3u);
 }
 
+// A value signed with a key that is not Ed25519 is no StellarValue.
+TEST(XdrSkimTest, NamesNoSetOfAValueWithAnotherKind) {
+  const auto signed_with = [](uint32_t key_type) {
+    const std::string key(32, 'k');
+    const auto set = HashNumber<SetHash>(9);
+    const Bytes bytes = PlainEnvelope().Nominate(
+        {XdrWords().Raw(set.view()).U64(5).U32(0).U32(1).U32(key_type).Raw(key).U32(0).text()}, {});
+    return SkimEnvelope(bytes.span())->refs.tx_sets;
+  };
+  EXPECT_THAT(signed_with(0), SizeIs(1));
+  EXPECT_THAT(signed_with(1), IsEmpty());
+}
+
 // The value that stands for the empty set names the proposed one, which is inside.
 TEST(XdrSkimTest, EmptyTxSetValue) {
   XdrBuilder build(2);
@@ -188,6 +202,9 @@ TEST(XdrSkimTest, MalformedEnvelopes) {
   ExpectMalformed(bad, "not Ed25519");
   bad = good;
   bad[47] = 4;
+  ExpectMalformed(bad, "unknown type");
+  bad[46] = 1;
+  bad[47] = 0;  // 256: no PREPARE, though its last byte is one's
   ExpectMalformed(bad, "unknown type");
   bad = good;
   bad[57] = 1;  // behind the one byte of the value

@@ -6,5 +6,5 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 folders=("$scratch")
 [ ! -d "$2" ] || folders+=("$2")
-"$1" -max_total_time="${OVERLAY_FUZZ_SECONDS:-5}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+"$1" -max_total_time="${OVERLAY_FUZZ_SECONDS:-5}" -entropic=0 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
   "${folders[@]}"
