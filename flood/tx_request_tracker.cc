@@ -139,16 +139,16 @@ class TxRequestTracker::Impl {
   }
 
   void NextDemands(Time now, Allowance allowance, std::vector<Demand>& demands) {
-    AskParked(now, allowance);
-    while (!ready_.empty()) {
+    bool allowed = AskParked(now, allowance);
+    while (allowed && !ready_.empty()) {
       const uint32_t tx = ready_.front();
       const std::optional<uint32_t> at = FirstWithRoom(tx);
       if (!at) {
         Park(tx);
         continue;
       }
-      if (!Take(*at, allowance)) break;
-      Ask(now, *at);
+      allowed = Take(*at, allowance);
+      if (allowed) Ask(now, *at);
     }
     for (uint32_t index : opened_) {
       Request& request = requests_[index];
@@ -317,8 +317,9 @@ class TxRequestTracker::Impl {
     }
   }
 
-  // What waits at peers that have room again, before anything newer.
-  void AskParked(Time now, Allowance& allowance) {
+  // What waits at peers that have room again, before anything newer. False when the allowance holds
+  // it back.
+  bool AskParked(Time now, Allowance& allowance) {
     std::vector<uint32_t> woken = std::exchange(woken_, {});
     for (size_t i = 0; i < woken.size(); ++i) {
       Peer& peer = peers_[woken[i]];
@@ -328,12 +329,13 @@ class TxRequestTracker::Impl {
         const std::optional<uint32_t> first = FirstWithRoom(announcements_[at].tx);
         if (!Take(*first, allowance)) {
           woken_.insert(woken_.end(), woken.begin() + static_cast<ptrdiff_t>(i), woken.end());
-          return;
+          return false;
         }
         Ask(now, *first);
       }
       peer.woken = false;
     }
+    return true;
   }
 
   std::optional<uint32_t> FirstWithRoom(uint32_t tx_index) const {

@@ -20,7 +20,8 @@
 //       and stays.
 //   R7  At most `announcements_per_peer_max` announcements of a peer are held; what is left of the
 //       frame that reached it waits, and the peer is to be paused (IsPaused) until there is room:
-//       nothing is dropped.
+//       nothing is dropped. What waits is taken when a fifth of the cap is free: not frame by
+//       frame for each place.
 //   R8  In flight at most `demands_per_peer_count_max` hashes, `demands_per_peer_bytes_max`
 //       announced bytes (one transaction at least) and `demand_requests_per_peer_max` requests of a
 //       peer, and what the caller allows in all. A peer at its limit is passed over; if all
@@ -40,7 +41,9 @@
 // Bounds   R7, R8: announcements x peers; requests x peers.
 // Cost     O(1) amortised an announcement and an answer, O(announcers of the transaction) to forget
 //     it.
-// Order    no hash table is iterated: equal inputs give equal demands.
+// Order    what found all its announcers at their limit goes first, peer by peer as they get room;
+//     then what became ready, in that order. What the allowance does not reach for holds back all
+//     behind it, or small transactions would starve a large one. No hash table is iterated.
 // Time     argument only; a step backwards delays work, never breaks a rule.
 // Threads  none.
 // Not here whether a transaction is wanted (the caller filters and forgets), hashing, offences.
