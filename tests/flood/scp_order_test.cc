@@ -74,6 +74,9 @@ TEST(ScpOrderTest, NominationsAreSets) {
   });
   ExpectIncomparable(kMake.Nominate({"a"}, {}), kMake.Nominate({"b", "c"}, {}));
   ExpectIncomparable(kMake.Nominate({"a", "b"}, {}), kMake.Nominate({"a"}, {"a"}));
+  // More of one list does not make up for less of the other.
+  ExpectIncomparable(kMake.Nominate({"a", "b", "c"}, {}), kMake.Nominate({"a"}, {"a"}));
+  ExpectIncomparable(kMake.Nominate({"a"}, {"a", "b"}), kMake.Nominate({"b"}, {"a"}));
   // SCP refuses lists that do not strictly ascend, so they supersede nothing.
   ExpectIncomparable(kMake.Nominate({"a"}, {}), kMake.Nominate({"b", "a"}, {}));
   ExpectIncomparable(kMake.Nominate({"a"}, {}), kMake.Nominate({"a", "a"}, {}));

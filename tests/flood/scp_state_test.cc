@@ -174,6 +174,20 @@ TEST_F(RequestTest, OtherPeersEachTimeThoseWithoutACoreLast) {
   EXPECT_EQ(world_.questions.size(), 5u);
 }
 
+TEST_F(RequestTest, WhoHasACoreComesBeforeWhoWasAskedLongestAgo) {
+  Connect(8);
+  for (uint64_t peer = 1; peer <= 6; ++peer) world_.scp.OnPeerCoreStatus({peer}, false);
+  for (uint64_t id : {1, 2}) {
+    world_.Request({id, {}, 2, false});
+    std::set<uint64_t> asked;
+    for (const auto& [peer, question] : ScpWorld::Taken(world_.questions)) {
+      asked.insert(peer);
+      world_.AnswerEnds(peer, question.id);
+    }
+    EXPECT_THAT(asked, ElementsAre(7, 8));
+  }
+}
+
 TEST_F(RequestTest, EndsAfterFiveSeconds) {
   Connect(3);
   world_.Request({1, {}, 3, false});
@@ -203,6 +217,21 @@ TEST_F(RequestTest, WaitsForTheQuestionThatIsOutstanding) {
   EXPECT_EQ(world_.dones[0].answered, 0u);
 }
 
+TEST_F(RequestTest, WaitingForItsTurnGivesNoMoreTime) {
+  world_.Connect(1);
+  world_.Attach();
+  world_.Pass(seconds(3));
+  world_.Request({1, {9}, 1, false});
+  world_.Pass(seconds(2));  // the question on connection is not answered: the next one's turn
+  ASSERT_EQ(world_.questions.size(), 2u);
+  world_.Pass(seconds(3) - Duration(1));
+  EXPECT_THAT(world_.dones, IsEmpty());
+  world_.Pass(Duration(1));
+  ASSERT_EQ(world_.dones.size(), 1u);
+  EXPECT_EQ(world_.dones[0].asked, 1u);
+  EXPECT_EQ(world_.dones[0].answered, 0u);
+}
+
 TEST_F(RequestTest, NobodyIsAskedMoreThanTenTimesAMinute) {
   Connect(1);
   for (uint64_t id = 1; id <= 9; ++id) {
@@ -214,8 +243,12 @@ TEST_F(RequestTest, NobodyIsAskedMoreThanTenTimesAMinute) {
   EXPECT_EQ(world_.questions.size(), 9u);
   EXPECT_EQ(world_.dones.back().id, 10u);
   EXPECT_EQ(world_.dones.back().asked, 0u);
-  world_.Pass(seconds(61));
+  // A minute on the peer's clock, whatever the network did: 61 s on ours.
+  world_.Pass(seconds(61) - Duration(1));
   world_.Request({11, {}, 1, false});
+  EXPECT_EQ(world_.questions.size(), 9u);
+  world_.Pass(Duration(1));
+  world_.Request({12, {}, 1, false});
   EXPECT_EQ(world_.questions.size(), 10u);
 }
 
