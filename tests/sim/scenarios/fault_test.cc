@@ -46,6 +46,37 @@ TEST_F(FaultSim, EnvelopesReachAllOverLossyLinks) {
   EXPECT_GE(net.checkers().counts().envelopes_delivered, 300);
 }
 
+// What was on its way, and what is broadcast before anybody notices, comes on the new connection.
+TEST_F(FaultSim, AConnectionKilledInABurstLosesNone) {
+  for (const uint64_t seed : {4, 5, 6}) {
+    Network net({.seed = seed, .node_count = 2, .link = {.delay = 20ms}});
+    Connect(net);
+    std::vector<EnvelopeHash> burst = Burst(net, 0, 30);
+    ASSERT_TRUE(net.Run(std::chrono::milliseconds(3 * seed))) << net.Replay();
+    net.KillConnection(0, 1);
+    for (uint64_t i = 30; i < 60; ++i) {
+      burst.push_back(net.core(0).Author(StatementKind::kPrepare, LedgerSeq{1000 + i}));
+    }
+    EXPECT_FALSE(Has(net, 1, burst));
+    EXPECT_TRUE(net.RunUntil([&] { return net.Converged(); }, 40s)) << net.Replay();
+    EXPECT_TRUE(Has(net, 1, burst));
+    EXPECT_EQ(net.core(1).connects().at(net.KeyOf(0)), 1) << "one logical peer all the time";
+  }
+}
+
+TEST_F(FaultSim, AnIsolatedNodeCatchesUpAfterHealing) {
+  Network net({.seed = 5, .node_count = 4, .link = {.delay = 20ms}});
+  Connect(net);
+  net.Isolate(3);
+  const auto burst = Burst(net, 0, 20);
+  ASSERT_TRUE(net.Run(3s)) << net.Replay();
+  EXPECT_TRUE(Has(net, 1, burst));
+  EXPECT_FALSE(Has(net, 3, burst));
+  net.Heal();
+  EXPECT_TRUE(net.RunUntil([&] { return net.Converged(); }, 40s)) << net.Replay();
+  EXPECT_TRUE(Has(net, 3, burst));
+}
+
 TEST_F(FaultSim, ALateJoinerGetsTheState) {
   Network net({.seed = 6, .node_count = 4, .link = {.delay = 20ms}, .absent = {3}});
   Connect(net);
@@ -89,6 +120,23 @@ TEST_F(FaultSim, ASetIsFetchedFromAnotherNodeWhenTheFirstIsSilent) {
   net.Cut(0, 2);
   net.core(2).Fetch(set, LedgerSeq{1050});
   EXPECT_TRUE(net.RunUntil([&] { return net.checkers().HasSet(2, set); }, 3s)) << net.Replay();
+}
+
+// Everybody has said that they do not have it; then one does.
+TEST_F(FaultSim, ASetThatAppearsAfterNotFoundIsFetched) {
+  Network net({.seed = 10, .node_count = 3, .link = {.delay = 20ms}});
+  Connect(net);
+  const Bytes bytes = net.build().TxSetOfBytes(100'000);
+  const SetKey set{SetKind::kTxSet, HashOf<SetHash>(bytes.span())};
+  // An envelope names it before its core has offered it, and the core is late.
+  net.core(0).VoteFor(LedgerSeq{1050}, set.hash);
+  net.core(0).Author(StatementKind::kPrepare, LedgerSeq{1050});
+  ASSERT_TRUE(net.Run(4s)) << net.Replay();
+  EXPECT_GE(net.stats(0).sets.served_not_found, 2);
+  net.core(0).Offer(SetKind::kTxSet, bytes, LedgerSeq{1050});
+  EXPECT_TRUE(net.RunUntil(
+      [&] { return net.checkers().HasSet(1, set) && net.checkers().HasSet(2, set); }, 300ms))
+      << net.Replay();
 }
 
 TEST_F(FaultSim, TheSameSeedGivesTheSameTrace) {
