@@ -123,7 +123,7 @@ std::optional<EnvelopeHeard> ScpFlood::Impl::Receive(Time now, ScpPeer& peer, co
     return std::nullopt;
   }
   if (entry == nullptr && index_.size() >= limits_.seen_hash_count_max) BoundIndex(out);
-  const auto [arrival, taken] = inbox_.Take(now, peer.key, hash, envelope, *skim, entry);
+  const auto [arrival, taken] = inbox_.Take(now, peer.key, hash, envelope, *skim);
   if (arrival == ScpInbox::Arrival::kRefused) return std::nullopt;
   const bool is_new = arrival == ScpInbox::Arrival::kNew;
   if (is_new) ++stats_.received_new;

@@ -66,8 +66,9 @@ void ScpInbox::ShedDeparted() {
 std::pair<ScpInbox::Arrival, ScpEntry*> ScpInbox::Take(Time now, const NodeKey& key,
                                                        const EnvelopeHash& hash,
                                                        const Bytes& envelope,
-                                                       const EnvelopeSkim& skim, ScpEntry* entry) {
-  ShedDeparted();
+                                                       const EnvelopeSkim& skim) {
+  ShedDeparted();  // may forget this very hash
+  ScpEntry* entry = index_.Find(hash);
   Sender& sender = senders_[key];
   const bool was_seen = entry != nullptr && entry->seen;
   const ScpKey scp_key{skim.refs.slot, skim.refs.node, skim.phase};

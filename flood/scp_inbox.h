@@ -65,11 +65,10 @@ class ScpInbox {
   void OnPeerConnected(const NodeKey& sender);
   void OnPeerDisconnected(const NodeKey& sender);
 
-  // `entry` is null where the hash is not known; it is created if the envelope is kept. The slot is
-  // taken from peers. Returns the entry, null unless remembered.
+  // The slot is taken from peers. Returns the entry, which is created if the envelope is kept; null
+  // unless remembered.
   std::pair<Arrival, ScpEntry*> Take(Time now, const NodeKey& sender, const EnvelopeHash& hash,
-                                     const Bytes& envelope, const EnvelopeSkim& skim,
-                                     ScpEntry* entry);
+                                     const Bytes& envelope, const EnvelopeSkim& skim);
 
   // ---- core
   void Attach(uint64_t session);

@@ -360,6 +360,31 @@ TEST(ScpInboxTest, DepartedSendersShareOneBound) {
   EXPECT_EQ(world.stats.kept_envelopes, 5u);
 }
 
+// Only some of what is over the shared bound goes for each input; the next one sheds on. It may be a
+// copy of the very envelope that goes then, which is new again.
+TEST(ScpInboxTest, ACopyOfWhatTheDepartedLoseNextIsNew) {
+  Limits limits;
+  limits.scp_kept_per_peer_count_max = 100;
+  ScpWorld world(limits);
+  for (uint64_t peer : {1, 2, 3}) world.Connect(peer);
+  world.Close(1);
+  for (uint64_t peer : {1, 2}) {
+    for (uint64_t slot = 2; slot <= 101; ++slot) {
+      world.From(peer, Prepare(slot, static_cast<uint8_t>(peer), 1));
+    }
+  }
+  world.Disconnect(1);
+  world.Disconnect(2);
+  uint64_t lowest = 2;
+  const uint64_t gone = 200 - world.stats.kept_envelopes;
+  ASSERT_GT(gone, 0u);
+  ASSERT_LT(gone, 100u);
+  lowest += gone;
+  EXPECT_EQ(world.From(3, Prepare(lowest, 1, 1)), ScpWorld::kNew);
+  EXPECT_EQ(world.stats.kept_envelopes, 101u);
+  EXPECT_EQ(world.From(3, Prepare(lowest, 1, 1)), ScpWorld::kOld);
+}
+
 TEST(ScpInboxTest, Verdicts) {
   ScpWorld world;
   for (uint64_t peer : {1, 2, 3, 4}) world.Connect(peer);
