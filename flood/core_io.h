@@ -7,7 +7,8 @@
 // Contract
 //   K1  At most one core is attached. CoreAttached begins a session, CoreDetached ends it;
 //       everything between belongs to it, and nothing comes outside but what is not a core's:
-//       the configured peers of file and operator. The edge checks session numbers and observers.
+//       the configured peers of file and operator, and an observer's TopQuery (without a fence,
+//       so answered at once). The edge checks session numbers and observers.
 //   K2  The edge has parsed and bounded what it hands over; flood answers what is wrong with a
 //       value inside by name (CoreRefused or the result of its kind) and goes on.
 //   K3  Envelopes and transactions for the core are pulled: flood hands over at most as many as it

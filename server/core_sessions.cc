@@ -278,9 +278,6 @@ void CoreSessions::End(Time now, CoreSession* session, v1::Detached::Reason reas
   if (ended->attach != nullptr) ended->attach->EndSession(reason, status);
   if (ended->observer) return;
   node_->OnCoreInput(now, flood::CoreDetached{});
-  for (const auto& observer : observers_) {
-    for (const auto& [id, call] : std::exchange(observer->tops, {})) call->OnCoreGone();
-  }
 }
 
 void CoreSessions::OnPeerNews(Time now, const flood::PeerNews& news) {

@@ -211,10 +211,6 @@ void TopTransactionsCall::OnRequest(Time now, const grpc::ByteBuffer& message) {
     return call_.Finish(
         {grpc::StatusCode::PERMISSION_DENIED, "after: an observer has no numbers to wait for"});
   }
-  if (session_->observer && sessions_.core() == nullptr) {
-    return call_.Finish(
-        {grpc::StatusCode::FAILED_PRECONDITION, "TopTransactions: no core is attached"});
-  }
   if (session_->tops.size() + session_->fenced_tops.size() >= kTopQueriesOpenMax) {
     return call_.Finish(
         {grpc::StatusCode::RESOURCE_EXHAUSTED,
@@ -248,11 +244,6 @@ void TopTransactionsCall::Ask(Time now) {
   session_->tops[query_.id] = this;
   applied_number_ = session_->last_number;
   sessions_.node().OnCoreInput(now, query_);
-}
-
-void TopTransactionsCall::OnCoreGone() {
-  if (!have_snapshot_)
-    call_.Finish({grpc::StatusCode::ABORTED, "TopTransactions: the core has gone"});
 }
 
 void TopTransactionsCall::OnClosed(Time now) {

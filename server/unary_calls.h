@@ -82,8 +82,6 @@ class TopTransactionsCall : public UnaryCall {
   uint64_t fence() const { return fence_; }
   // The fence has been reached.
   void Ask(Time now);
-  // An observer's: the core that the node knew it through has gone.
-  void OnCoreGone();
 
  protected:
   void OnRequest(Time now, const grpc::ByteBuffer& message) override;

@@ -1,0 +1,213 @@
+// tests/server/sessions_fixture.h
+//
+// The core's API served by a real server in this process, over a unix socket, with the node
+// replaced by a fake and the loop by a thread that a test can ask to do something. Time is virtual.
+#ifndef OVERLAY_TESTS_SERVER_SESSIONS_FIXTURE_H_
+#define OVERLAY_TESTS_SERVER_SESSIONS_FIXTURE_H_
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/grpcpp.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "flood/base/crypto.h"
+#include "gtest/gtest.h"
+#include "overlay/v1/core.grpc.pb.h"
+#include "server/core_sessions.h"
+#include "server/health_service.h"
+#include "server/operator_service.h"
+
+namespace overlay::server {
+
+// Remembers what it was told, and answers as a test wants.
+class FakeNode : public CoreInputSink {
+ public:
+  void OnCoreInput(Time now, flood::CoreInput input) override {
+    if (std::holds_alternative<flood::CoreRoom>(input)) {
+      room += std::get<flood::CoreRoom>(input).messages;
+      return;
+    }
+    inputs.push_back(input);
+    if (answer) answer(now, inputs.back());
+  }
+  const flood::NodeStats& node_stats() const override { return stats; }
+
+  std::function<void(Time, const flood::CoreInput&)> answer;
+  std::vector<flood::CoreInput> inputs;
+  uint64_t room = 0;
+  flood::NodeStats stats;
+};
+
+class NoOperator : public OperatorSource {
+ public:
+  v1::StatusResponse Status(Time) override { return {}; }
+  v1::MetricsResponse Metrics(Time) override { return {}; }
+  std::vector<v1::PeerDetail> ListPeers(Time) override { return {}; }
+  grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
+  grpc::Status Disconnect(Time, const NodeKey&) override { return grpc::Status::OK; }
+};
+
+class Sessions : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "/overlay-sessions-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    CoreSessionsOptions options;
+    options.network = NetworkIdOf("test");
+    options.daemon_instance = std::string(16, 'd');
+    options.daemon_version = "overlayd test";
+    sessions_ = std::make_unique<CoreSessions>(options, &node_, Random(1));
+    std::vector<RpcMethod> methods = sessions_->Methods();
+    for (RpcMethod& method : OperatorMethods(&operator_)) methods.push_back(std::move(method));
+    for (RpcMethod& method : health_.Methods()) methods.push_back(std::move(method));
+    RpcServerOptions server = server_options_;
+    server.listeners = {
+        {ListenerRole::kCore, "unix:" + folder_ + "/core", true, ""},
+        {ListenerRole::kOperator, "127.0.0.1:0", false, "a-token-of-the-operators"}};
+    server_ = std::make_unique<RpcServer>(server, std::move(methods), &mailbox_);
+    const absl::Status started = server_->Start();
+    ASSERT_TRUE(started.ok()) << started.ToString();
+    loop_ = std::thread([this] { Loop(); });
+    grpc::ChannelArguments args;
+    args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    channel_ = grpc::CreateCustomChannel("unix:" + folder_ + "/core",
+                                         grpc::InsecureChannelCredentials(), args);
+    stub_ = v1::Core::NewStub(channel_);
+  }
+
+  void TearDown() override {
+    OnLoop([this](Time) { server_->BeginShutdown(); });
+    for (bool drained = false; !drained;) {
+      OnLoop([&](Time) { drained = server_->is_drained(); });
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopped_ = true;
+    }
+    woken_.notify_all();
+    loop_.join();
+    server_.reset();
+    unlink((folder_ + "/core").c_str());
+    rmdir(folder_.c_str());
+  }
+
+  void Loop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopped_) {
+      woken_.wait(lock, [this] { return wake_ || stopped_ || !tasks_.empty(); });
+      wake_ = false;
+      std::deque<std::function<void(Time)>> tasks = std::exchange(tasks_, {});
+      lock.unlock();
+      const Time now = Now();
+      mailbox_.Drain(now, SIZE_MAX);
+      for (auto& task : tasks) task(now);
+      sessions_->OnTurn(now);
+      lock.lock();
+    }
+  }
+  // Virtual, so that a test can let 15 s pass.
+  Time Now() { return Time(std::chrono::seconds(1000)) + skew_; }
+
+  void OnLoop(std::function<void(Time)> task) {
+    std::promise<void> done;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      tasks_.push_back([&](Time now) {
+        task(now);
+        done.set_value();
+      });
+    }
+    woken_.notify_all();
+    done.get_future().wait();
+  }
+  void Tell(flood::CoreOutput output) {
+    OnLoop([&](Time now) { sessions_->OnCoreOutput(now, output); });
+  }
+  template <class Input>
+  std::vector<Input> Told() {
+    std::vector<Input> found;
+    OnLoop([&](Time) {
+      for (const flood::CoreInput& input : node_.inputs) {
+        if (const auto* match = std::get_if<Input>(&input)) found.push_back(*match);
+      }
+    });
+    return found;
+  }
+
+  static v1::AttachRequest Request(const std::string& instance = "instance-1") {
+    v1::AttachRequest request;
+    request.set_core_instance(instance);
+    request.set_network_id(std::string(NetworkIdOf("test").view()));
+    request.set_agent("test core");
+    return request;
+  }
+
+  struct Attachment {
+    std::unique_ptr<grpc::ClientContext> context = std::make_unique<grpc::ClientContext>();
+    std::unique_ptr<grpc::ClientReader<v1::AttachEvent>> reader;
+    uint64_t session = 0;
+    v1::Attached attached;
+  };
+  Attachment Attach(const v1::AttachRequest& request = Request()) {
+    Attachment a;
+    a.reader = stub_->Attach(a.context.get(), request);
+    v1::AttachEvent event;
+    if (a.reader->Read(&event) && event.has_attached()) {
+      a.attached = event.attached();
+      a.session = event.attached().session();
+    }
+    return a;
+  }
+  grpc::Status AttachFails(const v1::AttachRequest& request) {
+    grpc::ClientContext context;
+    auto reader = stub_->Attach(&context, request);
+    v1::AttachEvent event;
+    EXPECT_FALSE(reader->Read(&event)) << event.ShortDebugString();
+    return reader->Finish();
+  }
+  static std::unique_ptr<grpc::ClientContext> With(uint64_t session) {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->AddMetadata("overlay-session", std::to_string(session));
+    return context;
+  }
+
+  RpcServerOptions server_options_;  // before SetUp; the listeners are the fixture's
+  FakeNode node_;
+  NoOperator operator_;
+  HealthService health_;
+  std::string folder_;
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  bool wake_ = false;
+  bool stopped_ = false;
+  std::deque<std::function<void(Time)>> tasks_;
+  Duration skew_{};
+  CompletionMailbox mailbox_{[this] {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      wake_ = true;
+    }
+    woken_.notify_all();
+  }};
+  std::unique_ptr<CoreSessions> sessions_;
+  std::unique_ptr<RpcServer> server_;
+  std::thread loop_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Core::Stub> stub_;
+};
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_TESTS_SERVER_SESSIONS_FIXTURE_H_
