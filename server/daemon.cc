@@ -19,6 +19,7 @@
 #include "server/core_sessions.h"
 #include "server/health_service.h"
 #include "server/http_server.h"
+#include "server/library_log.h"
 #include "server/listeners.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -362,6 +363,10 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
   if (exchange_ != nullptr && exchange_->IsWanted()) {
     ++stats_.scrapes;
     exchange_->Answer(CollectMetrics(Sources(now)));
+  }
+  if (const auto said = LibraryLog::Take()) {
+    log_.EventLimited(now, LogLevel::kWarning, "library",
+                      {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
   }
   next = Earlier(next, AdvanceDrain(now));
   next = Earlier(next, driver_->NextDeadline());

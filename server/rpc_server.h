@@ -12,6 +12,8 @@
 //   R3  At most `call_count_max` calls live at once; one more gets RESOURCE_EXHAUSTED.
 //   R4  One completion queue with one thread, no callback API: half the latency of any other
 //       arrangement.
+//   R5  What gRPC and protobuf have to say about what is sent is kept for the log
+//       (library_log.h).
 //
 // Shutdown in three steps, so that the loop never blocks: the owner ends the calls that it knows,
 // then BeginShutdown() cancels the rest, then is_drained() turns true while the loop still drains

@@ -1,0 +1,54 @@
+#include "server/library_log.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+namespace overlay::server {
+namespace {
+
+constexpr size_t kTextBytesMax = 512;
+
+std::mutex mutex;
+LibraryLog::Said said;
+
+void Keep(std::string_view text) {
+  const std::lock_guard lock(mutex);
+  if (said.count++ == 0) said.text = std::string(text.substr(0, kTextBytesMax));
+}
+
+void Print(const char* file, int line, const char* text) {
+  std::fprintf(stderr, "%s:%d: %s\n", file, line, text);
+}
+
+void OnProtobuf(google::protobuf::LogLevel level, const char* file, int line,
+                const std::string& text) {
+  if (level == google::protobuf::LOGLEVEL_FATAL) return Print(file, line, text.c_str());
+  Keep(text);
+}
+
+void OnGrpc(gpr_log_func_args* args) {
+  const std::string_view text = args->message;
+  if (text.starts_with("assertion failed")) return Print(args->file, args->line, args->message);
+  Keep(text);
+}
+
+}  // namespace
+
+void LibraryLog::Install() {
+  google::protobuf::SetLogHandler(&OnProtobuf);
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function(&OnGrpc);
+}
+
+std::optional<LibraryLog::Said> LibraryLog::Take() {
+  const std::lock_guard lock(mutex);
+  if (said.count == 0) return std::nullopt;
+  return std::exchange(said, {});
+}
+
+}  // namespace overlay::server
