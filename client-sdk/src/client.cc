@@ -143,6 +143,7 @@ void ClientImpl::Start() {
 void ClientImpl::Stop() {
   if (stopping_.exchange(true)) return;
   EndSession(absl::CancelledError("stopped"));
+  unary_calls_.CancelAll();
   {
     std::unique_lock lock(mutex_);
     if (state_ == State::kWaiting) alarm_.Cancel();
@@ -350,8 +351,8 @@ void ClientImpl::CallThen(std::unique_ptr<grpc::ClientAsyncResponseReader<Respon
     }
     then(status);
   };
-  auto* tag =
-      new UnaryTag<Response>(std::move(context), std::move(guarded));  // deletes itself in Run
+  auto* tag = new UnaryTag<Response>(unary_calls_, std::move(context),
+                                     std::move(guarded));  // deletes itself in Run
   tag->Begin(((*main_stub_).*prepare)(tag->context(), request, &main_queue_));
 }
 

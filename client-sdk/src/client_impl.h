@@ -12,6 +12,7 @@
 //   R2  After `attached`, in this order: SetPeers, LedgerClosed (not tracking), then the streams,
 //       whose queues begin with what core_memory.h kept.
 //   R3  Handler methods of the second thread are called from that thread alone.
+//   R4  Stop cancels every call, unary ones included, and so waits for nobody's deadline.
 #ifndef OVERLAY_CLIENT_SDK_SRC_CLIENT_IMPL_H_
 #define OVERLAY_CLIENT_SDK_SRC_CLIENT_IMPL_H_
 
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "client-sdk/src/core_memory.h"
+#include "client-sdk/src/open_calls.h"
 #include "client-sdk/src/stream_call.h"
 #include "overlay/client.h"
 #include "overlay/v1/core.grpc.pb.h"
@@ -120,6 +122,7 @@ class ClientImpl : public Client {
   StreamCall<v1::ScpUp, v1::ScpDown> scp_;
   StreamCall<v1::TransactionsUp, v1::TransactionsDown> transactions_;
   StreamCall<v1::TxSetsUp, v1::TxSetsDown> tx_sets_;
+  OpenCalls unary_calls_;
   CoreMemory memory_;
 
   // ---- attach call; second thread only

@@ -244,6 +244,7 @@ absl::StatusOr<std::vector<TopTransaction>> ClientImpl::TopTransactions(const To
   }
   const std::unique_ptr<grpc::ClientContext> context = Context();
   context->set_deadline(std::chrono::system_clock::now() + options.timeout);
+  const OpenCall open(unary_calls_, context.get());
   const auto reader = main_stub_->TopTransactions(context.get(), request);
   std::vector<TopTransaction> transactions;
   v1::TopTransactionsPart part;
@@ -374,6 +375,7 @@ absl::Status ClientImpl::TxSetExternalized(const Hash& set, const std::vector<Ha
   if (auto session = ReadySession(); !session.ok()) return session.status();
   const std::unique_ptr<grpc::ClientContext> context = Context();
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  const OpenCall open(unary_calls_, context.get());
   v1::TxSetExternalizedResponse response;
   const auto writer = main_stub_->TxSetExternalized(context.get(), &response);
   v1::TxSetExternalizedPart part;
@@ -401,6 +403,7 @@ absl::StatusOr<std::vector<std::string>> ClientImpl::SetPeers(
   if (auto session = ReadySession(); !session.ok()) return session.status();
   const std::unique_ptr<grpc::ClientContext> context = Context();
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  const OpenCall open(unary_calls_, context.get());
   v1::SetPeersResponse response;
   if (const grpc::Status status = main_stub_->SetPeers(context.get(), request, &response);
       !status.ok()) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "client-sdk/src/open_calls.h"
 #include "client-sdk/src/stream_call.h"
 
 namespace overlay::client {
@@ -17,9 +18,9 @@ namespace overlay::client {
 template <class Response>
 class UnaryTag : public Tag {
  public:
-  UnaryTag(std::unique_ptr<grpc::ClientContext> context,
+  UnaryTag(OpenCalls& open, std::unique_ptr<grpc::ClientContext> context,
            std::function<void(const grpc::Status&)> then)
-      : context_(std::move(context)), then_(std::move(then)) {}
+      : context_(std::move(context)), open_(open, context_.get()), then_(std::move(then)) {}
   grpc::ClientContext* context() { return context_.get(); }
   void Begin(std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader) {
     reader_ = std::move(reader);
@@ -33,6 +34,7 @@ class UnaryTag : public Tag {
 
  private:
   std::unique_ptr<grpc::ClientContext> context_;
+  OpenCall open_;
   std::function<void(const grpc::Status&)> then_;
   std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader_;
   Response response_;

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -500,6 +501,44 @@ TEST_F(ClientTest, StopsFromAnyState) {
   ASSERT_TRUE(client_->WaitAttached(kPatience));
   daemon_->Stop();  // in the middle of losing it
   client_->Stop();
+}
+
+// Their own deadlines are 5 s and 60 s away.
+TEST_F(ClientTest, StopsWhileUnaryCallsAreUnderWay) {
+  Attach();
+  daemon_->HoldUnary(true);
+  ASSERT_TRUE(client_->LedgerClosed(7, std::nullopt, false).ok());
+  std::future<absl::Status> top = std::async(std::launch::async, [this] {
+    TopOptions options;
+    options.timeout = std::chrono::seconds(60);
+    return client_->TopTransactions(options).status();
+  });
+  daemon_->CallerOf("LedgerClosed");
+  daemon_->CallerOf("TopTransactions");
+  const auto begin = std::chrono::steady_clock::now();
+  client_->Stop();
+  EXPECT_EQ(top.get().code(), absl::StatusCode::kCancelled);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+}
+
+// An envelope waits behind nothing of another class, not even in the connection's own buffers.
+TEST_F(ClientTest, ScpHasAChannelOfItsOwn) {
+  daemon_ = std::make_unique<FakeDaemon>("127.0.0.1:0");
+  ClientOptions options = Options();
+  options.target = daemon_->target();
+  MakeClient(options);
+  client_->Start();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  ASSERT_TRUE(client_->SetPeers({"a"}, {}).ok());
+  ASSERT_TRUE(client_->LedgerClosed(7, std::nullopt, false).ok());
+  ASSERT_TRUE(client_->TopTransactions({}).ok());
+  ASSERT_TRUE(client_->TxSetExternalized(HashOfByte(1), {}).ok());
+  const std::string main = daemon_->CallerOf("Attach");
+  for (const char* method : {"Transactions", "TxSets", "SetPeers", "LedgerClosed",
+                             "TopTransactions", "TxSetExternalized"}) {
+    EXPECT_EQ(daemon_->CallerOf(method), main) << method;
+  }
+  EXPECT_NE(daemon_->CallerOf("Scp"), main);
 }
 
 TEST_F(ClientTest, ASlowReaderOfTransactionsDelaysNoEnvelope) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <utility>
 
 #include "flood/base/check.h"
@@ -30,6 +31,7 @@ class FakeDaemon::Service : public v1::Core::Service {
     {
       const std::lock_guard lock(mutex_);
       attach_request_ = *request;
+      callers_["Attach"] = context->peer();
       ++attaches_;
       changed_.notify_all();
       if (!refusal_.ok()) return refusal_;
@@ -45,21 +47,24 @@ class FakeDaemon::Service : public v1::Core::Service {
   }
   grpc::Status Scp(grpc::ServerContext* context,
                    grpc::ServerReaderWriter<v1::ScpDown, v1::ScpUp>* stream) override {
+    Called("Scp", context);
     return Serve<v1::ScpUp>(context, &scp_, stream,
                             [this](const v1::ScpUp& up) { return Line(up); });
   }
   grpc::Status Transactions(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::TransactionsDown, v1::TransactionsUp>* stream) override {
+    Called("Transactions", context);
     return Serve<v1::TransactionsUp>(context, &transactions_, stream,
                                      [this](const v1::TransactionsUp& up) { return Line(up); });
   }
   grpc::Status TxSets(grpc::ServerContext* context,
                       grpc::ServerReaderWriter<v1::TxSetsDown, v1::TxSetsUp>* stream) override {
+    Called("TxSets", context);
     return Serve<v1::TxSetsUp>(context, &tx_sets_, stream,
                                [this](const v1::TxSetsUp& up) { return Line(up); });
   }
-  grpc::Status SetPeers(grpc::ServerContext*, const v1::SetPeersRequest* request,
+  grpc::Status SetPeers(grpc::ServerContext* context, const v1::SetPeersRequest* request,
                         v1::SetPeersResponse* response) override {
     std::string line = "set_peers ";
     for (const std::string& entry : request->known()) {
@@ -68,14 +73,16 @@ class FakeDaemon::Service : public v1::Core::Service {
     }
     response->set_applied(true);
     Add(line);
+    Called("SetPeers", context);
     return grpc::Status::OK;
   }
-  grpc::Status LedgerClosed(grpc::ServerContext*, const v1::LedgerClosedRequest* request,
+  grpc::Status LedgerClosed(grpc::ServerContext* context, const v1::LedgerClosedRequest* request,
                             v1::LedgerClosedResponse*) override {
     Add(fmt::format("ledger_closed {} tracking={}", request->slot(), request->tracking() ? 1 : 0));
+    Called("LedgerClosed", context);
     return grpc::Status::OK;
   }
-  grpc::Status TxSetExternalized(grpc::ServerContext*,
+  grpc::Status TxSetExternalized(grpc::ServerContext* context,
                                  grpc::ServerReader<v1::TxSetExternalizedPart>* reader,
                                  v1::TxSetExternalizedResponse*) override {
     v1::TxSetExternalizedPart part;
@@ -86,11 +93,14 @@ class FakeDaemon::Service : public v1::Core::Service {
       ++parts;
     }
     Add(fmt::format("externalized {} in {}", hashes, parts));
+    Called("TxSetExternalized", context);
     return grpc::Status::OK;
   }
-  grpc::Status TopTransactions(grpc::ServerContext*, const v1::TopTransactionsRequest* request,
+  grpc::Status TopTransactions(grpc::ServerContext* context,
+                               const v1::TopTransactionsRequest* request,
                                grpc::ServerWriter<v1::TopTransactionsPart>* writer) override {
     Add(fmt::format("top after={}", request->after()));
+    Called("TopTransactions", context);
     v1::TopTransactionsPart part;
     part.add_transactions()->set_transaction("first");
     writer->Write(part);
@@ -113,6 +123,8 @@ class FakeDaemon::Service : public v1::Core::Service {
   v1::AttachRequest attach_request_;
   grpc::Status refusal_;
   bool hold_reading_ = false;
+  bool hold_unary_ = false;
+  std::map<std::string, std::string> callers_;
   bool answer_submissions_ = false;
   grpc::ServerWriter<v1::AttachEvent>* attach_ = nullptr;
   grpc::ServerReaderWriter<v1::ScpDown, v1::ScpUp>* scp_ = nullptr;
@@ -124,6 +136,14 @@ class FakeDaemon::Service : public v1::Core::Service {
     const std::lock_guard lock(mutex_);
     lines_.push_back(std::move(line));
     changed_.notify_all();
+  }
+  void Called(const std::string& method, grpc::ServerContext* context) {
+    std::unique_lock lock(mutex_);
+    callers_[method] = context->peer();
+    const bool is_stream = method == "Scp" || method == "Transactions" || method == "TxSets";
+    while (!is_stream && hold_unary_ && !ending_ && !context->IsCancelled()) {
+      changed_.wait_for(lock, std::chrono::milliseconds(10));
+    }
   }
   // A sync handler that waits learns of a cancellation by looking.
   template <class Stream>
@@ -207,10 +227,31 @@ FakeDaemon::~FakeDaemon() { Stop(); }
 void FakeDaemon::Start() {
   service_ = std::make_unique<Service>();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(target(), grpc::InsecureServerCredentials());
+  builder.AddListeningPort(target(), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(service_.get());
   server_ = builder.BuildAndStart();
   OVERLAY_CHECK(server_ != nullptr);
+}
+
+std::string FakeDaemon::target() const {
+  if (!path_.starts_with("127.0.0.1:")) return "unix:" + path_;
+  return fmt::format("127.0.0.1:{}", port_);
+}
+
+void FakeDaemon::HoldUnary(bool hold) {
+  const std::lock_guard lock(service_->mutex_);
+  service_->hold_unary_ = hold;
+  service_->changed_.notify_all();
+}
+
+std::string FakeDaemon::CallerOf(const std::string& method) {
+  std::string caller;
+  OVERLAY_CHECK(WaitUntil([&] {
+    const auto found = service_->callers_.find(method);
+    if (found != service_->callers_.end()) caller = found->second;
+    return !caller.empty();
+  }));
+  return caller;
 }
 
 void FakeDaemon::Stop() {

@@ -3,7 +3,7 @@
 // A daemon that a test plays: the core's API on a unix socket, every message from the client
 // written down as one line, everything else the test's to say.
 //
-//   FakeDaemon daemon(path);
+//   FakeDaemon daemon(path);    // "127.0.0.1:0" instead of a path: over TCP
 //   ASSERT_TRUE(daemon.WaitFor("attach"));
 //   daemon.Send(down);          // on the Scp stream of the newest session
 //   daemon.Restart();           // as another daemon: all calls end, nothing is remembered
@@ -33,7 +33,7 @@ class FakeDaemon {
   explicit FakeDaemon(std::string socket_path);
   ~FakeDaemon();
 
-  std::string target() const { return "unix:" + path_; }
+  std::string target() const;
   // Ends every call and answers none until Start().
   void Stop();
   void Start();
@@ -46,6 +46,10 @@ class FakeDaemon {
   void RefuseAttach(const grpc::Status& status);
   // Streams are accepted and not read: what the client queues stays there. False: read on.
   void HoldReading(bool hold);
+  // Unary calls write their line and are not answered until their caller gives up.
+  void HoldUnary(bool hold);
+  // The client's end of the connection on which a method was called last: "ipv4:127.0.0.1:40123".
+  std::string CallerOf(const std::string& method);
   // Each submission is answered `added` at once.
   void AnswerSubmissions(bool answer);
 
@@ -69,6 +73,7 @@ class FakeDaemon {
   bool WaitUntil(const std::function<bool()>& done);
 
   const std::string path_;
+  int port_ = 0;
   std::unique_ptr<Service> service_;
   std::unique_ptr<grpc::Server> server_;
 };
