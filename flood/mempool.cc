@@ -20,7 +20,7 @@ uint64_t FeeToMatch(const Bid& other, uint64_t factor, uint32_t operations, bool
   const uint32_t divisor = std::max<uint32_t>(other.operations, 1);
   absl::uint128 fee = product / divisor;
   if (strictly || fee * divisor < product) fee += 1;
-  return fee > INT64_MAX ? uint64_t{INT64_MAX} : static_cast<uint64_t>(fee);
+  return fee > UINT64_MAX ? UINT64_MAX : static_cast<uint64_t>(fee);
 }
 
 }  // namespace
@@ -66,11 +66,10 @@ Mempool::AddResult Mempool::Add(Time now, TxIndex index, std::vector<TxIndex>& d
   TxRecord& record = table_[index];
   OVERLAY_CHECK(!record.pooled);
   const std::optional<TxIndex> rival = Rival(record);
+  uint64_t fee_wanted = 0;
   if (rival) {
     const Bid& old = table_[*rival].bid;
-    const uint64_t wanted =
-        FeeToMatch(old, kReplaceFeeFactor, record.bid.operations, FeeOf(old) == 0);
-    if (FeeOf(record.bid) < wanted) return {Outcome::kFeeTooLow, wanted};
+    fee_wanted = FeeToMatch(old, kReplaceFeeFactor, record.bid.operations, FeeOf(old) == 0);
   } else if (limits_.mempool_per_account_max > 0) {
     const auto it = accounts_.find(record.account);
     if (it != accounts_.end() && it->second.size() >= limits_.mempool_per_account_max) {
@@ -78,10 +77,20 @@ Mempool::AddResult Mempool::Add(Time now, TxIndex index, std::vector<TxIndex>& d
     }
   }
   std::vector<TxIndex> victims;
-  const AddResult room = MakeRoom(record, rival, victims);
   LaneState& lane = LaneOf(record.bid.lane);
-  if (room.outcome == Outcome::kFeeTooLow || !victims.empty()) lane.full = true;
-  if (room.outcome != Outcome::kAdded) return room;
+  if (!MakeRoom(record, rival, victims)) return {Outcome::kNoRoom, 0};
+  // Judged by what is here in the end, not while some have gone and this one is not here yet.
+  const bool full = lane.full || !victims.empty();
+  if (!victims.empty()) {
+    // The last is the dearest of those that must go.
+    const uint64_t for_room =
+        FeeToMatch(table_[victims.back()].bid, 1, record.bid.operations, /*strictly=*/true);
+    if (FeeOf(record.bid) < for_room) SetFull(lane);
+    fee_wanted = std::max(fee_wanted, for_room);
+  }
+  if (FeeOf(record.bid) < fee_wanted) {
+    return {Outcome::kFeeTooLow, std::min<uint64_t>(fee_wanted, INT64_MAX)};
+  }
   if (rival) victims.push_back(*rival);
   for (TxIndex victim : victims) Remove(victim);
   displaced.insert(displaced.end(), victims.begin(), victims.end());
@@ -90,13 +99,14 @@ Mempool::AddResult Mempool::Add(Time now, TxIndex index, std::vector<TxIndex>& d
   record.pooled_at = now;
   age_.PushBack(table_, index);
   Insert(index);
+  if (full) SetFull(lane);
   return {};
 }
 
-Mempool::AddResult Mempool::MakeRoom(const TxRecord& record, std::optional<TxIndex> replaced,
-                                     std::vector<TxIndex>& victims) const {
+bool Mempool::MakeRoom(const TxRecord& record, std::optional<TxIndex> replaced,
+                       std::vector<TxIndex>& victims) const {
   const LaneState& lane = LaneOf(record.bid.lane);
-  if (record.body.size() > lane.bytes_max || lane.count_max == 0) return {Outcome::kNoRoom, 0};
+  if (record.body.size() > lane.bytes_max || lane.count_max == 0) return false;
   size_t count = lane.all.size() + 1;
   size_t bytes = lane.bytes + record.body.size();
   if (replaced && table_[*replaced].bid.lane == record.bid.lane) {
@@ -105,14 +115,11 @@ Mempool::AddResult Mempool::MakeRoom(const TxRecord& record, std::optional<TxInd
   }
   for (auto it = lane.all.rbegin(); count > lane.count_max || bytes > lane.bytes_max; ++it) {
     if (it->index == replaced) continue;
-    if (!BidsMore(record.bid, it->bid)) {
-      return {Outcome::kFeeTooLow, FeeToMatch(it->bid, 1, record.bid.operations, true)};
-    }
     victims.push_back(it->index);
     --count;
     bytes -= table_[it->index].body.size();
   }
-  return {};
+  return true;
 }
 
 void Mempool::Insert(TxIndex index) {
@@ -178,16 +185,21 @@ void Mempool::Rebid(TxIndex index, const Bid& bid, std::vector<TxIndex>& displac
   LaneState& before = LaneOf(record.bid.lane);
   before.all.erase(PlaceOf(index));
   before.bytes -= record.body.size();
-  UpdateFull(before);
   record.bid = bid;
   Insert(index);
+  UpdateFull(before);
   LaneState& lane = LaneOf(bid.lane);
   while (lane.all.size() > lane.count_max || lane.bytes > lane.bytes_max) {
     const TxIndex cheapest = lane.all.rbegin()->index;
     Remove(cheapest);
-    lane.full = true;
+    SetFull(lane);
     displaced.push_back(cheapest);
   }
+}
+
+void Mempool::SetFull(LaneState& lane) {
+  lane.full = true;
+  UpdateFull(lane);
 }
 
 void Mempool::UpdateFull(LaneState& lane) {

@@ -8,7 +8,7 @@
 //   R2  Each lane has its own caps (count and bytes: its share of the mempool's), its own eviction
 //       and floor. Why: a surge in one lane must never empty another.
 //   R3  Full: a newcomer displaces the cheapest of its lane, and only those that bid strictly less;
-//       else it is refused and told the fee that would do.
+//       else it is refused and told the fee that would do: that beats all that must go for it.
 //   R4  At most `mempool_per_account_max` of one source account (0: no limit). One with the account
 //       and sequence number of another replaces it if it bids 10 times as much per operation, else
 //       is refused; a fee bump and its inner transaction are such a pair. Can be switched off: then
@@ -22,7 +22,8 @@
 //       message.
 //
 // Bounds   R2; records are of the TxTable, removed by the caller.
-// Cost     O(log n) to add, remove, re-bid; Top O(returned x log n), whatever the pool holds.
+// Cost     O(log n) to add (and for each that must go), remove, re-bid; Top O(returned x log n),
+//     whatever the pool holds.
 // Time     argument only. Threads: none.
 // Not here pending transactions, the memory of what left, who is told.
 #ifndef OVERLAY_FLOOD_MEMPOOL_H_
@@ -118,12 +119,14 @@ class Mempool {
   Place PlaceOf(TxIndex index) const;
   // The one that R4 lets `record` replace or be refused for.
   std::optional<TxIndex> Rival(const TxRecord& record) const;
-  // Appends what must go to make room; kFeeTooLow or kNoRoom if that is not allowed.
-  AddResult MakeRoom(const TxRecord& record, std::optional<TxIndex> replaced,
-                     std::vector<TxIndex>& victims) const;
+  // Appends what must go to make room, cheapest first; false if nothing would do.
+  bool MakeRoom(const TxRecord& record, std::optional<TxIndex> replaced,
+                std::vector<TxIndex>& victims) const;
   void Insert(TxIndex index);
   void InsertNumbered(TxIndex index);
   void RemoveNumbered(TxIndex index);
+  // It has refused or evicted; a lane that is below 90 % all the same is not full.
+  void SetFull(LaneState& lane);
   void UpdateFull(LaneState& lane);
 
   const Limits& limits_;

@@ -114,6 +114,43 @@ TEST_F(MempoolTest, BytesAreCappedByLane) {
   EXPECT_EQ(Add(6, {.fee = 9, .bytes = 1000}), Outcome::kAdded);
 }
 
+// The fee told would do: it beats all that must go for it, not only the first of them; for a
+// replacement too.
+TEST_F(MempoolTest, TheFeeWantedMakesAllTheRoomThatIsNeeded) {
+  limits_.mempool_bytes_max = 800;  // 400 a lane
+  for (int i = 1; i <= 4; ++i) Add(i, {.fee = 100 * i, .account = i});
+  EXPECT_EQ(Add(5, {.fee = 1, .bytes = 300}), Outcome::kFeeTooLow);
+  EXPECT_EQ(fee_wanted_, 301u);
+  EXPECT_EQ(Add(6, {.fee = 300, .bytes = 300}), Outcome::kFeeTooLow);
+  EXPECT_EQ(Add(7, {.fee = 1, .operations = 2, .account = 1, .bytes = 350}), Outcome::kFeeTooLow);
+  EXPECT_EQ(fee_wanted_, 2000u);  // ten times 100 for each of the two, more than 400 for each
+  EXPECT_EQ(Add(8, {.fee = 301, .bytes = 300}), Outcome::kAdded);
+  EXPECT_EQ(gone_, (Names{1, 2, 3}));
+}
+
+// No fee is ten times the largest: nothing replaces it.
+TEST_F(MempoolTest, TheLargestFeeIsNotReplaced) {
+  Add(1, {.fee = INT64_MAX, .account = 1});
+  EXPECT_EQ(Add(2, {.fee = INT64_MAX, .account = 1}), Outcome::kFeeTooLow);
+  EXPECT_EQ(fee_wanted_, uint64_t{INT64_MAX});
+}
+
+// A lane is full until it is below 90 % when an input is done; what one input removes and adds does
+// not count in between.
+TEST_F(MempoolTest, AFullLaneStaysFullWhileOneTakesTheOthersPlace) {
+  for (int i = 1; i <= 4; ++i) Add(i, {.fee = 100 * i, .account = i});
+  EXPECT_EQ(Add(5, {.fee = 150}), Outcome::kAdded);
+  EXPECT_EQ(pool().FloorFeePerOp(Lane::kClassic), 151u) << "it evicted";
+  EXPECT_EQ(Add(6, {.fee = 2000, .account = 2}), Outcome::kAdded);
+  EXPECT_EQ(gone_, Names{2});
+  EXPECT_EQ(pool().FloorFeePerOp(Lane::kClassic), 151u) << "it replaced";
+  std::vector<TxIndex> displaced;
+  pool().Rebid(At(5), {160, 1, Lane::kClassic}, displaced);
+  EXPECT_EQ(pool().FloorFeePerOp(Lane::kClassic), 161u) << "it bids anew";
+  pool().Rebid(At(5), {160, 1, Lane::kSoroban}, displaced);
+  EXPECT_EQ(pool().FloorFeePerOp(Lane::kClassic), 0u) << "there is room again";
+}
+
 TEST_F(MempoolTest, AnAccountHasItsLimit) {
   for (int i = 1; i <= 3; ++i) EXPECT_EQ(Add(i, {.account = 7, .sequence = i}), Outcome::kAdded);
   EXPECT_EQ(Add(4, {.fee = 9999, .account = 7, .sequence = 4}), Outcome::kAccountFull);
