@@ -360,8 +360,8 @@ TEST(ScpInboxTest, DepartedSendersShareOneBound) {
   EXPECT_EQ(world.stats.kept_envelopes, 5u);
 }
 
-// Only some of what is over the shared bound goes for each input; the next one sheds on. It may be a
-// copy of the very envelope that goes then, which is new again.
+// Only some of what is over the shared bound goes for each input; the next one sheds on. It may be
+// a copy of the very envelope that goes then, which is new again.
 TEST(ScpInboxTest, ACopyOfWhatTheDepartedLoseNextIsNew) {
   Limits limits;
   limits.scp_kept_per_peer_count_max = 100;

@@ -62,6 +62,8 @@ class Judge {
     ++index_;
     operation_ = operation;
     numbers_ = {static_cast<uint64_t>(numbers)...};
+    static const bool kTrace = std::getenv("FUZZ_TRACE") != nullptr;
+    if (kTrace) std::fprintf(stderr, "%zu %s\n", index_, Text().c_str());
   }
   size_t index() const { return index_; }
 
@@ -83,6 +85,11 @@ class Judge {
   }
 
  private:
+  std::string Text() const {
+    return fmt::format(fmt::runtime(operation_), numbers_[0], numbers_[1], numbers_[2],
+                       numbers_[3]);
+  }
+
   size_t index_ = 0;
   const char* operation_ = "start";
   std::array<uint64_t, 4> numbers_{};
