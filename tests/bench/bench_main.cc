@@ -1,9 +1,12 @@
 // overlay-bench: the command line and the output. Exit codes: 0 a valid measurement, 1 not, 2 wrong
 // usage.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
 #include <optional>
@@ -15,7 +18,7 @@
 #include "tests/bench/daemons.h"
 #include "tests/bench/echo.h"
 #include "tests/bench/floors.h"
-#include "tests/bench/scp_mode.h"
+#include "tests/bench/modes.h"
 
 namespace overlay::bench {
 namespace {
@@ -26,33 +29,46 @@ constexpr double kLateShareMax = 0.01;
 constexpr size_t kBusyRoundTrips = 2'000;
 
 constexpr char kHelp[] =
-    "usage: overlay-bench MODE [OPTIONS]\n"
-    "\n"
-    "  floor   what this machine and its libraries can do: round trips of 300 bytes over UDP, a "
-    "unix socket,\n"
-    "          gRPC and QUIC, back to back and paced; bulk over gRPC and QUIC; SHA-256\n"
-    "  scp     envelopes from core to core through real daemons in a full mesh, the floors in "
-    "between\n"
-    "\n"
-    "  --nodes N     scp: daemons, 2 to 16 (2)\n"
-    "  --count K     scp: envelopes, floor: paced round trips of each kind, 1 to 1000000 (5000, "
-    "1000)\n"
-    "  --gap-us G    between two sends, 10 to 1000000 (1000)\n"
-    "  --daemon PATH scp: the overlayd to run (that of the same build)\n"
-    "  --json        the last line is one JSON object\n"
-    "\n"
-    "Times count from when a send was meant to happen. When more than 1 % of the sends are late by "
-    "a whole gap,\n"
-    "the machine could not keep the pace: the run is invalid and the exit code 1.\n";
+    R"(usage: overlay-bench MODE [OPTIONS]
+
+  floor      what this machine and its libraries can do: round trips of 300 bytes over UDP, a unix
+             socket, gRPC and QUIC, back to back and paced; bulk over gRPC and QUIC; SHA-256
+  scp        envelopes from core to core through real daemons in a full mesh, the floors in between
+  isolation  envelopes each 5 ms beside sets of 10 MB the same way, through two daemons that run
+             already; tests/bench/isolation.py starts them in namespaces with a link of 200 Mbit/s
+  stall      envelopes each ms between two daemons, before, while and after a peer is there that
+             grants 8 streams and never reads
+  idle       what a daemon with nothing to do costs, alone and with four peers, beside a bare server
+
+  --nodes N        scp: daemons, 2 to 16 (2)
+  --count K        scp: envelopes, floor: paced round trips of each kind, 1 to 1000000 (5000, 1000)
+  --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
+  --seconds S      isolation: measured (20); stall: each part (30); idle: each part (60); 1 to 600
+  --from A --to B  isolation: where the cores attach
+  --daemon PATH    the overlayd to run (that of the same build)
+  --json           the last line is one JSON object
+
+Times count from when a send was meant to happen. When more than 1 % of the sends are late by a whole
+gap, the machine could not keep the pace: the run is invalid and the exit code 1.
+)";
 
 struct Arguments {
   std::string mode;
   size_t nodes = 2;
   std::optional<size_t> count;
   uint64_t gap_us = 1'000;
+  std::optional<uint64_t> seconds;
+  std::string from;
+  std::string to;
   std::string daemon;
   bool json = false;
+
+  Duration SecondsOr(int64_t otherwise) const {
+    return std::chrono::seconds(seconds ? static_cast<int64_t>(*seconds) : otherwise);
+  }
 };
+
+constexpr std::array<std::string_view, 5> kModes = {"floor", "scp", "isolation", "stall", "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -67,6 +83,42 @@ std::optional<uint64_t> NumberIn(std::string_view text, uint64_t low, uint64_t h
   return number;
 }
 
+struct NumberOption {
+  std::string_view name;
+  uint64_t low;
+  uint64_t high;
+};
+constexpr std::array<NumberOption, 4> kNumberOptions = {{{"--nodes", 2, 16},
+                                                         {"--count", 1, 1'000'000},
+                                                         {"--gap-us", 10, 1'000'000},
+                                                         {"--seconds", 1, 600}}};
+
+bool IsOption(const std::string& name) {
+  return name == "--daemon" || name == "--from" || name == "--to" ||
+         std::any_of(kNumberOptions.begin(), kNumberOptions.end(),
+                     [&](const NumberOption& option) { return option.name == name; });
+}
+
+// Empty, or what is wrong with the value.
+std::string SetOption(const std::string& name, const std::string& value, Arguments* out) {
+  if (name == "--daemon") return out->daemon = value, "";
+  if (name == "--from") return out->from = value, "";
+  if (name == "--to") return out->to = value, "";
+  for (const NumberOption& option : kNumberOptions) {
+    if (name != option.name) continue;
+    const std::optional<uint64_t> number = NumberIn(value, option.low, option.high);
+    if (!number) {
+      return fmt::format("{}: \"{}\" is not legal, expected {} to {}", name, value, option.low,
+                         option.high);
+    }
+    if (name == "--nodes") out->nodes = *number;
+    if (name == "--count") out->count = *number;
+    if (name == "--gap-us") out->gap_us = *number;
+    if (name == "--seconds") out->seconds = *number;
+  }
+  return "";
+}
+
 // Empty, or what is wrong.
 std::string Parse(const std::vector<std::string>& words, Arguments* out) {
   for (size_t i = 0; i < words.size(); ++i) {
@@ -76,31 +128,23 @@ std::string Parse(const std::vector<std::string>& words, Arguments* out) {
       continue;
     }
     if (word.empty() || word[0] != '-') {
-      if (!out->mode.empty() || (word != "floor" && word != "scp")) {
-        return fmt::format("\"{}\" is not a mode, expected floor or scp", word);
+      if (!out->mode.empty() || std::find(kModes.begin(), kModes.end(), word) == kModes.end()) {
+        return fmt::format("\"{}\" is not a mode, expected {}", word, fmt::join(kModes, ", "));
       }
       out->mode = word;
       continue;
     }
-    const bool known =
-        word == "--nodes" || word == "--count" || word == "--gap-us" || word == "--daemon";
-    if (!known) return fmt::format("no option {}: --help lists them", word);
+    if (!IsOption(word)) return fmt::format("no option {}: --help lists them", word);
     if (++i == words.size()) return fmt::format("{}: nothing after it", word);
-    if (word == "--daemon") {
-      out->daemon = words[i];
-      continue;
-    }
-    const uint64_t low = word == "--nodes" ? 2 : word == "--gap-us" ? 10 : 1;
-    const uint64_t high = word == "--nodes" ? 16 : 1'000'000;
-    const std::optional<uint64_t> number = NumberIn(words[i], low, high);
-    if (!number) {
-      return fmt::format("{}: \"{}\" is not legal, expected {} to {}", word, words[i], low, high);
-    }
-    if (word == "--nodes") out->nodes = *number;
-    if (word == "--count") out->count = *number;
-    if (word == "--gap-us") out->gap_us = *number;
+    if (std::string wrong = SetOption(word, words[i], out); !wrong.empty()) return wrong;
   }
-  return out->mode.empty() ? "which mode? floor or scp; --help says more" : "";
+  if (out->mode.empty()) {
+    return fmt::format("which mode? {}; --help says more", fmt::join(kModes, ", "));
+  }
+  if (out->mode == "isolation" && (out->from.empty() || out->to.empty())) {
+    return "isolation: --from and --to say where the cores attach";
+  }
+  return "";
 }
 
 std::string Figure(const std::optional<double>& value) {
@@ -140,25 +184,6 @@ void PrintTable(const Arguments& arguments, const ScpResult* scp, const Floors& 
   }
 }
 
-std::string Json(const Arguments& arguments, bool valid, const ScpResult& result,
-                 const Floors& floors) {
-  const bool scp = arguments.mode == "scp";
-  const auto latency = [&](double share) { return Figure(result.latency.Micros(share)); };
-  const auto echo = [&](const char* name, double share) {
-    return Figure(floors.Named(name).paced.Micros(share));
-  };
-  const auto bulk = [&](const char* name) { return Figure(floors.Named(name).BulkMedian()); };
-  return fmt::format(
-      R"({{"mode":"{}","valid":{},"p50_us":{},"p90_us":{},"p99_us":{},"p999_us":{},"lost":{},)"
-      R"("cpu_us_per_copy":{},"floor":{{"udp_echo_p50_us":{},"unix_echo_p50_us":{},)"
-      R"("grpc_echo_p50_us":{},"grpc_echo_p99_us":{},"quic_echo_p50_us":{},)"
-      R"("quic_echo_p99_us":{},"quic_bulk_mb_s":{},"grpc_bulk_mb_s":{},"sha256_mb_s":{}}}}})",
-      arguments.mode, valid, latency(0.5), latency(0.9), latency(0.99), latency(0.999), result.lost,
-      scp ? Figure(result.cpu_us_per_copy) : "null", echo("udp", 0.5), echo("unix", 0.5),
-      echo("grpc", 0.5), echo("grpc", 0.99), echo("quic", 0.5), echo("quic", 0.99), bulk("quic"),
-      bulk("grpc"), bulk("sha256"));
-}
-
 absl::Status RunFloor(const Arguments& arguments, Floors& floors) {
   constexpr size_t kRounds = 5;
   const size_t count = arguments.count.value_or(1'000);
@@ -171,21 +196,52 @@ absl::Status RunFloor(const Arguments& arguments, Floors& floors) {
   return absl::OkStatus();
 }
 
-int Run(const Arguments& arguments) {
-  CatchInterrupts();
+bool KeptPace(const ScpResult& result) {
+  return static_cast<double>(result.late) <= kLateShareMax * static_cast<double>(result.sends);
+}
+
+int Verdict(const ScpResult& result) {
+  if (KeptPace(result)) return 0;
+  return Fail(kFailure, fmt::format("invalid: {} of {} sends were late by a whole gap: the machine "
+                                    "is too busy, or --gap-us too small",
+                                    result.late, result.sends));
+}
+
+// The keys that all modes with envelopes share.
+std::string LatencyJson(const std::string& mode, const ScpResult& result) {
+  const auto latency = [&](double share) { return Figure(result.latency.Micros(share)); };
+  return fmt::format(
+      R"("mode":"{}","valid":{},"p50_us":{},"p90_us":{},"p99_us":{},"p999_us":{},"lost":{})", mode,
+      KeptPace(result), latency(0.5), latency(0.9), latency(0.99), latency(0.999), result.lost);
+}
+
+// ---- the modes
+
+std::string Json(const Arguments& arguments, const ScpResult& result, const Floors& floors) {
+  const auto echo = [&](const char* name, double share) {
+    return Figure(floors.Named(name).paced.Micros(share));
+  };
+  const auto bulk = [&](const char* name) { return Figure(floors.Named(name).BulkMedian()); };
+  return fmt::format(
+      R"({{{},"cpu_us_per_copy":{},"floor":{{"udp_echo_p50_us":{},"unix_echo_p50_us":{},)"
+      R"("grpc_echo_p50_us":{},"grpc_echo_p99_us":{},"quic_echo_p50_us":{},)"
+      R"("quic_echo_p99_us":{},"quic_bulk_mb_s":{},"grpc_bulk_mb_s":{},"sha256_mb_s":{}}}}})",
+      LatencyJson(arguments.mode, result),
+      arguments.mode == "scp" ? Figure(result.cpu_us_per_copy) : "null", echo("udp", 0.5),
+      echo("unix", 0.5), echo("grpc", 0.5), echo("grpc", 0.99), echo("quic", 0.5),
+      echo("quic", 0.99), bulk("quic"), bulk("grpc"), bulk("sha256"));
+}
+
+absl::StatusOr<int> MeasureWithFloors(const Arguments& arguments, const std::string& overlayd,
+                                      const std::string& folder) {
   const bool scp = arguments.mode == "scp";
-  const std::string overlayd = arguments.daemon.empty() ? FindOverlayd() : arguments.daemon;
-  if (scp && overlayd.empty())
-    return Fail(kFailure, "this build has no overlayd; name one with --daemon");
-  const auto folder = TemporaryFolder::Create();
-  if (!folder.ok()) return Fail(kFailure, std::string(folder.status().message()));
-  const auto floors = Floors::Start((*folder)->path());
-  if (!floors.ok()) return Fail(kFailure, std::string(floors.status().message()));
+  const auto floors = Floors::Start(folder);
+  if (!floors.ok()) return floors.status();
   absl::Status status = (*floors)->RunBusy(kBusyRoundTrips);
   ScpResult result;
   if (status.ok() && scp) {
-    const auto daemons = Daemons::Start(overlayd, arguments.nodes, (*folder)->path());
-    if (!daemons.ok()) return Fail(kFailure, std::string(daemons.status().message()));
+    const auto daemons = Daemons::Start(overlayd, arguments.nodes, folder);
+    if (!daemons.ok()) return daemons.status();
     ScpOptions options;
     options.count = arguments.count.value_or(options.count);
     options.gap = std::chrono::microseconds(arguments.gap_us);
@@ -197,20 +253,110 @@ int Run(const Arguments& arguments) {
     result.sends = (*floors)->sends();
     result.late = (*floors)->late();
   }
-  if (!status.ok()) return Fail(kFailure, std::string(status.message()));
-  if (Interrupted()) return Fail(kFailure, "interrupted");
-  const bool valid =
-      static_cast<double>(result.late) <= kLateShareMax * static_cast<double>(result.sends);
+  if (!status.ok()) return status;
   PrintTable(arguments, scp ? &result : nullptr, **floors);
-  if (!valid) {
-    Fail(
-        kFailure,
-        fmt::format("invalid: {} of {} sends were late by a whole gap: the machine is too busy, or "
-                    "--gap-us too small",
-                    result.late, result.sends));
+  const int verdict = Verdict(result);
+  if (arguments.json) fmt::print("{}\n", Json(arguments, result, **floors));
+  return verdict;
+}
+
+absl::StatusOr<int> MeasureIsolation(const Arguments& arguments) {
+  // Whoever counts on the link itself wants to know when.
+  const auto say = [](const char* what) {
+    fmt::print("{}\n", what);
+    std::fflush(stdout);
+  };
+  const Duration time = arguments.SecondsOr(20);
+  const auto measured = RunIsolation(time, arguments.from, arguments.to, say);
+  if (!measured.ok()) return measured.status();
+  const ScpResult& scp = measured->scp;
+  fmt::print("isolation: {} envelopes, {} lost, beside {} sets of 10 MB\n", scp.sends, scp.lost,
+             measured->sets);
+  fmt::print("core to core   p50 {} us   p90 {}   p99 {}   p99.9 {}\n",
+             Cell(scp.latency.Micros(0.5)), Cell(scp.latency.Micros(0.9)),
+             Cell(scp.latency.Micros(0.99)), Cell(scp.latency.Micros(0.999)));
+  const int verdict = Verdict(scp);
+  if (arguments.json) {
+    fmt::print(R"({{{},"sets":{}}})", LatencyJson("isolation", scp), measured->sets);
+    fmt::print("\n");
   }
-  if (arguments.json) fmt::print("{}\n", Json(arguments, valid, result, **floors));
-  return valid ? 0 : kFailure;
+  return verdict;
+}
+
+absl::StatusOr<int> MeasureStall(const Arguments& arguments, const std::string& overlayd,
+                                 const std::string& folder) {
+  const auto daemons = Daemons::Start(overlayd, 2, folder);
+  if (!daemons.ok()) return daemons.status();
+  const auto measured = RunStall(arguments.SecondsOr(30), **daemons);
+  if (!measured.ok()) return measured.status();
+  const auto row = [](const char* name, const ScpResult& part) {
+    fmt::print("{:<20} p50 {} us   p99 {}   {} lost\n", name, Cell(part.latency.Micros(0.5)),
+               Cell(part.latency.Micros(0.99)), part.lost);
+  };
+  row("without it", measured->without);
+  row("beside a staller", measured->with);
+  fmt::print("memory grew by {:.1f} MB; {}\n", measured->rss_growth_mb,
+             measured->closed_after_seconds
+                 ? fmt::format("closed as stalled after {:.2f} s", *measured->closed_after_seconds)
+                 : "not closed as stalled in this time");
+  const int verdict = std::max(Verdict(measured->with), Verdict(measured->without));
+  if (arguments.json) {
+    fmt::print(R"({{{},"p50_without_us":{},"p99_without_us":{},"lost_without":{},)",
+               LatencyJson("stall", measured->with), Figure(measured->without.latency.Micros(0.5)),
+               Figure(measured->without.latency.Micros(0.99)), measured->without.lost);
+    fmt::print(R"("rss_growth_mb":{:.1f},"closed_after_s":{}}})", measured->rss_growth_mb,
+               measured->closed_after_seconds
+                   ? fmt::format("{:.2f}", *measured->closed_after_seconds)
+                   : "null");
+    fmt::print("\n");
+  }
+  return verdict;
+}
+
+absl::StatusOr<int> MeasureIdle(const Arguments& arguments, const std::string& overlayd,
+                                const std::string& folder) {
+  const auto measured = RunIdle(arguments.SecondsOr(60), overlayd, folder);
+  if (!measured.ok()) return measured.status();
+  const auto row = [](const char* name, const IdleFigures& figures) {
+    fmt::print("{:<22} {:>8.1f} MB anonymous {:>7.2f} voluntary switches/s {:>7.1f} ms CPU/min\n",
+               name, figures.anonymous_mb, figures.voluntary_switches_per_second,
+               figures.cpu_ms_per_minute);
+  };
+  row("bare servers", measured->bare);
+  row("overlayd, no peers", measured->alone);
+  row("overlayd, four peers", measured->with_four_peers);
+  if (arguments.json) {
+    const auto figures = [](const IdleFigures& each) {
+      return fmt::format(
+          R"({{"anonymous_mb":{:.1f},"voluntary_switches_s":{:.2f},"cpu_ms_min":{:.1f}}})",
+          each.anonymous_mb, each.voluntary_switches_per_second, each.cpu_ms_per_minute);
+    };
+    fmt::print(R"({{"mode":"idle","valid":true,"bare":{},"alone":{},"four_peers":{}}})",
+               figures(measured->bare), figures(measured->alone),
+               figures(measured->with_four_peers));
+    fmt::print("\n");
+  }
+  return 0;
+}
+
+absl::StatusOr<int> Measure(const Arguments& arguments) {
+  if (arguments.mode == "isolation") return MeasureIsolation(arguments);
+  const std::string overlayd = arguments.daemon.empty() ? FindOverlayd() : arguments.daemon;
+  if (arguments.mode != "floor" && overlayd.empty()) {
+    return absl::NotFoundError("this build has no overlayd; name one with --daemon");
+  }
+  const auto folder = TemporaryFolder::Create();
+  if (!folder.ok()) return folder.status();
+  if (arguments.mode == "stall") return MeasureStall(arguments, overlayd, (*folder)->path());
+  if (arguments.mode == "idle") return MeasureIdle(arguments, overlayd, (*folder)->path());
+  return MeasureWithFloors(arguments, overlayd, (*folder)->path());
+}
+
+int Run(const Arguments& arguments) {
+  CatchInterrupts();
+  const absl::StatusOr<int> code = Measure(arguments);
+  if (Interrupted()) return Fail(kFailure, "interrupted");
+  return code.ok() ? *code : Fail(kFailure, std::string(code.status().message()));
 }
 
 int ServeEcho(const std::string& kind, const std::string& folder) {
@@ -220,7 +366,8 @@ int ServeEcho(const std::string& kind, const std::string& folder) {
   if (kind == "unix") return ServeUnixEcho(folder);
   if (kind == "grpc") return ServeGrpcEcho(folder);
   if (kind == "quic") return ServeQuicEcho();
-  return Fail(kUsage, "--echo: expected udp, unix, grpc or quic");
+  if (kind == "bare") return ServeBare(folder);
+  return Fail(kUsage, "--echo: expected udp, unix, grpc, quic or bare");
 }
 
 int Main(const std::vector<std::string>& words) {

@@ -76,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
     }
     known += fmt::format("{}{}@{}", known.empty() ? "" : ",", *public_key, peer);
     daemons->apis_.push_back(api);
+    daemons->peers_.push_back(peer);
     daemons->daemons_.push_back(*std::move(daemon));
   }
   return daemons;

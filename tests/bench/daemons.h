@@ -39,13 +39,17 @@ class Daemons {
   static absl::StatusOr<std::unique_ptr<Daemons>> Start(const std::string& overlayd, size_t count,
                                                         const std::string& folder);
   size_t size() const { return daemons_.size(); }
-  // Where its core attaches.
-  const std::string& api(size_t node) const { return apis_[node]; }
+  // Where the cores attach.
+  const std::vector<std::string>& apis() const { return apis_; }
+  // Where it listens for peers.
+  const std::string& peer_address(size_t node) const { return peers_[node]; }
+  pid_t pid(size_t node) const { return daemons_[node]->pid(); }
   Duration CpuTime() const;  // of all
 
  private:
   std::vector<std::unique_ptr<ChildProcess>> daemons_;
   std::vector<std::string> apis_;
+  std::vector<std::string> peers_;
 };
 
 // The overlayd of the build that this program belongs to; empty: none is there.

@@ -3,13 +3,15 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
 
 BENCH, OVERLAYD = sys.argv[1:3]
-KEYS = {"mode", "valid", "p50_us", "p90_us", "p99_us", "p999_us", "lost", "cpu_us_per_copy", "floor"}
+LATENCY_KEYS = {"mode", "valid", "p50_us", "p90_us", "p99_us", "p999_us", "lost"}
+KEYS = LATENCY_KEYS | {"cpu_us_per_copy", "floor"}
 FLOOR_KEYS = {"udp_echo_p50_us", "unix_echo_p50_us", "grpc_echo_p50_us", "grpc_echo_p99_us", "quic_echo_p50_us",
               "quic_echo_p99_us", "quic_bulk_mb_s", "grpc_bulk_mb_s", "sha256_mb_s"}
 
@@ -48,8 +50,47 @@ class BenchTest(unittest.TestCase):
         self.assertGreaterEqual(result["p999_us"], result["p99_us"])
         self.assertGreaterEqual(result["p99_us"], result["p50_us"])
 
+    def test_stall(self):
+        done = run("stall", "--seconds", "12", "--daemon", OVERLAYD, "--json")
+        self.assertTrue(done.stdout, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), LATENCY_KEYS | {"p50_without_us", "p99_without_us", "lost_without",
+                                                      "rss_growth_mb", "closed_after_s"})
+        self.assertEqual((result["lost"], result["lost_without"]), (0, 0))
+        # A rule of the protocol, not a speed: 10 s after the first envelope that found no room.
+        self.assertIsNotNone(result["closed_after_s"], done.stdout)
+        self.assertGreaterEqual(result["closed_after_s"], 9.9)
+
+    def test_idle(self):
+        done = run("idle", "--seconds", "1", "--daemon", OVERLAYD, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), {"mode", "valid", "bare", "alone", "four_peers"})
+        for name in ("bare", "alone", "four_peers"):
+            self.assertGreater(result[name]["anonymous_mb"], 0)
+        # Memory, unlike time, is the same on a busy machine.
+        self.assertLess(result["four_peers"]["anonymous_mb"], 30)
+
+    def test_isolation(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script = pathlib.Path(__file__).with_name("isolation.py")
+            done = subprocess.run([sys.executable, str(script), "--bench", BENCH, "--daemon", OVERLAYD, "--seconds", "3",
+                                   "--rate-mbit", "100", "--json"], capture_output=True, text=True, timeout=100,
+                                  env={**os.environ, "TMPDIR": folder})
+        self.assertTrue(done.stdout, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(result["lost"], 0)
+        self.assertGreater(result["sets"], 0)
+        # The link was in use, and was the link that was asked for.
+        self.assertGreater(result["queue_bytes_max"], 0)
+        self.assertLess(result["use"], 1.05)
+        names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+        self.assertNotIn("overlay-", names, "a namespace was left behind")
+
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor or scp"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, isolation, stall, idle"), ((), "which mode?"),
+                               (("isolation", "--from", "unix:/a"), "--from and --to"),
+                               (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),
                                (("scp", "--gap-us"), "nothing after it"),
                                (("scp", "--fast"), "no option --fast")):

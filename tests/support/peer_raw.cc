@@ -22,8 +22,8 @@ std::string ControlFrame(const ControlMessage& message) {
   return std::string(EncodeControl(message).view());
 }
 
-std::string HelloFrame() {
-  return ControlFrame(Hello{NetworkIdOf("test network"), 1, 1, 0, 0, 77, "raw"});
+std::string HelloFrame(const std::string& network) {
+  return ControlFrame(Hello{NetworkIdOf(network), 1, 1, 0, 0, 77, "raw"});
 }
 
 RawPeer::RawPeer(const Options& options)
@@ -60,7 +60,7 @@ void RawPeer::Greet() {
   const std::optional<StreamId> stream = connection->OpenUni();
   OVERLAY_CHECK(stream.has_value());
   control_ = *stream;
-  if (options_.says_hello) Append(control_, "\x02" + HelloFrame(), false);
+  if (options_.says_hello) Append(control_, "\x02" + HelloFrame(options_.network), false);
 }
 
 void RawPeer::Handle(Time) {

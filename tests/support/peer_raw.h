@@ -23,6 +23,7 @@ class RawPeer {
   struct Options {
     EndpointSettings endpoint;
     uint8_t seed = 200;
+    std::string network = "test network";  // its passphrase
     bool says_hello = true;
     bool returns_credit = true;
   };
@@ -71,7 +72,7 @@ class RawPeer {
 
 // The bytes of a control frame, and of Hello, as a string.
 std::string ControlFrame(const ControlMessage& message);
-std::string HelloFrame();
+std::string HelloFrame(const std::string& network = "test network");
 
 }  // namespace overlay::transport
 

@@ -1,0 +1,67 @@
+// tests/bench/modes.h
+//
+// What overlay-bench measures with daemons: each mode is one function that runs to its end.
+#ifndef OVERLAY_TESTS_BENCH_MODES_H_
+#define OVERLAY_TESTS_BENCH_MODES_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "flood/base/time.h"
+#include "tests/bench/daemons.h"
+#include "tests/bench/floors.h"
+#include "tests/bench/scp_run.h"
+
+namespace overlay::bench {
+
+// Envelopes from core to core through a mesh, the floors between its parts.
+absl::StatusOr<ScpResult> RunScp(const ScpOptions& options, const Daemons& daemons, Floors& floors);
+
+// An envelope each 5 ms from the first core to the second beside sets of 10 MB the same way, two at
+// a time, each with a hash of its own: SCP's latency on a link that is full.
+struct IsolationResult {
+  ScpResult scp;
+  uint64_t sets = 0;  // that have come whole
+};
+// `say`: called with "measuring" after the warm-up, "measured" at the end.
+absl::StatusOr<IsolationResult> RunIsolation(Duration time, const std::string& from,
+                                             const std::string& to,
+                                             const std::function<void(const char*)>& say);
+
+// Two daemons, and at the first a peer that completes the handshake, grants 8 streams and never
+// reads: what the other one and the memory feel of it. Envelopes each millisecond; the peer is
+// there in the second of three equal parts. With 30 s a part the first one fills what a daemon
+// keeps of slots (128 of 0.2 s), so that the growth in the second is the peer's.
+struct StallResult {
+  ScpResult without;  // first and last part
+  ScpResult with;
+  double rss_growth_mb = 0;  // of the first daemon, the largest while the peer is there
+  // From the first envelope that the peer left no stream for to the close; nullopt: not closed as
+  // stalled.
+  std::optional<double> closed_after_seconds;
+};
+absl::StatusOr<StallResult> RunStall(Duration part, const Daemons& daemons);
+
+// A daemon with nothing to do, for a while.
+struct IdleFigures {
+  double anonymous_mb = 0;
+  double voluntary_switches_per_second = 0;
+  double cpu_ms_per_minute = 0;
+};
+struct IdleResult {
+  IdleFigures alone;
+  IdleFigures with_four_peers;
+  // A gRPC server and a metrics server of the same kind, without anything else.
+  IdleFigures bare;
+};
+absl::StatusOr<IdleResult> RunIdle(Duration time, const std::string& overlayd,
+                                   const std::string& folder);
+// The bare server of RunIdle, until a signal ends it; returns only when it cannot.
+int ServeBare(const std::string& folder);
+
+}  // namespace overlay::bench
+
+#endif  // OVERLAY_TESTS_BENCH_MODES_H_
