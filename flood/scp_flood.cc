@@ -139,10 +139,10 @@ std::optional<EnvelopeHeard> ScpFlood::Impl::Receive(Time now, ScpPeer& peer, co
 }
 
 void ScpFlood::Impl::BoundIndex(ActionList& out) {
-  ScpEntry& oldest = index_.Oldest();
-  inbox_.DropAtLimit(oldest);
-  outbox_.Drop(oldest, out);
-  index_.Remove(oldest);
+  ScpEntry& victim = index_.Victim();
+  inbox_.DropAtLimit(victim);
+  outbox_.Drop(victim, out);
+  index_.Remove(victim);
 }
 
 // ---- core
@@ -189,6 +189,7 @@ std::optional<EnvelopeBroadcast> ScpFlood::Impl::OnBroadcast(Time now,
   }
   const bool peers_sent_it = entry->seen;
   inbox_.OnBroadcast(*entry);
+  index_.Uncharge(*entry);
   entry->broadcast_session = session_;
   entry->refused = false;
   const ScpOutbox::Sent sent =

@@ -21,7 +21,8 @@
 //   R4  When slots leave the window, all that is known of their envelopes goes, and copies not yet
 //       written are taken back from peers' queues. When the upper bound returns, so does what lies
 //       above it.
-//   R5  200,000 hashes are remembered; at the limit the oldest slot's go first, oldest first.
+//   R5  200,000 hashes are remembered; at the limit whoever sent most of them loses his oldest
+//       slot's first (scp_index.h R4).
 //
 // Offences are reported through `offences`; the owner scores them. The caller passes an event of a
 // peer only between its OnPeerConnected and OnPeerDisconnected, core inputs only between attach and

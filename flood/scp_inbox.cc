@@ -19,6 +19,7 @@ constexpr int kShedPerInputMax = 64;
 
 void ScpInbox::OnPeerConnected(const NodeKey& key) {
   Sender& sender = senders_[key];
+  index_.SetConnected(key, true);
   if (sender.connections++ == 0 && sender.departure != 0) {
     departed_.erase(sender.departure);
     CountDeparted(sender, /*add=*/false);
@@ -31,6 +32,7 @@ void ScpInbox::OnPeerDisconnected(const NodeKey& key) {
   OVERLAY_CHECK(found != senders_.end() && found->second.connections > 0);
   Sender& sender = found->second;
   if (--sender.connections > 0) return;
+  index_.SetConnected(key, false);
   if (sender.count == 0) {
     senders_.erase(found);
     return;
@@ -110,6 +112,7 @@ std::pair<ScpInbox::Arrival, ScpEntry*> ScpInbox::Take(Time now, const NodeKey& 
   }
   if (entry == nullptr) entry = &index_.Add(hash, scp_key, skim.refs.quorum_set);
   entry->seen = true;
+  if (entry->account == 0 && entry->broadcast_session == 0) index_.Charge(*entry, key);
   Slot& box = sender.slots[slot];
   box.held[{scp_key.node, scp_key.phase}].push_back(entry);
   ++box.count;

@@ -9,8 +9,13 @@
 //   R2  Marks of peers that have gone are dropped before a list of marks grows. Why: no pass over
 //       all entries when a peer leaves, and reconnecting does not grow them.
 //   R3  Quorum sets are counted by the entries that have a body.
+//   R4  At the bound the peer to whom most entries are charged loses the earliest of its lowest
+//       slot; peers that have gone count as one. An entry is charged to who sent it first, until a
+//       core broadcasts it; only where nothing is charged does the earliest of the lowest slot of
+//       all go. Why: slots are hints that anybody can forge, and a forger of high ones would push
+//       out what honest peers sent and what the core said.
 //
-// Bounds   the owner calls Oldest() and forgets it at Limits::seen_hash_count_max.
+// Bounds   the owner calls Victim() and forgets it at Limits::seen_hash_count_max.
 // Cost     O(log n) to add and remove; O(peers) for a mark. Pointers to entries are stable.
 // Threads  none.
 #ifndef OVERLAY_FLOOD_SCP_INDEX_H_
@@ -18,9 +23,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "flood/base/bytes.h"
@@ -67,6 +74,8 @@ struct ScpEntry {
   NodeKey first_sender;
   bool is_waiting_charged = false;  // counts against the core queue, under first_sender
 
+  uint32_t account = 0;  // the index's: whom it is charged to (R4); 0: nobody
+
   // Outbox.
   uint64_t broadcast_session = 0;  // last session in which the core broadcast it; 0: never
   bool is_state = false;           // the newest that the core broadcast of its key
@@ -83,11 +92,17 @@ class ScpIndex {
   void DropBody(ScpEntry& entry);
 
   size_t size() const { return by_hash_.size(); }
-  // The earliest entry of the lowest slot; the index is not empty.
-  ScpEntry& Oldest() const { return *filed_.begin()->second; }
+  // What is to go at the bound (R4); the index is not empty.
+  ScpEntry& Victim() const;
   // The first entry with a slot of at least this; nullptr: none.
   ScpEntry* FirstFrom(LedgerSeq slot) const;
   bool NamesQuorumSet(const SetHash& hash) const { return quorum_sets_.contains(hash); }
+
+  // ---- charges (R4)
+  void SetConnected(const NodeKey& sender, bool connected);
+  // `sender` is connected.
+  void Charge(ScpEntry& entry, const NodeKey& sender);
+  void Uncharge(ScpEntry& entry);
 
   // ---- marks
   void AddPeer(PeerOrdinal peer) { live_.insert(peer); }
@@ -105,12 +120,32 @@ class ScpIndex {
     friend auto operator<=>(const Filed&, const Filed&) = default;
   };
 
+  struct Account {
+    NodeKey sender;
+    bool connected = true;
+    absl::btree_set<Filed> entries;
+  };
+  using Weights = absl::btree_set<std::pair<size_t, uint32_t>>;  // entries, account; none empty
+
+  // After a change of the account's entries. Forgets who has gone and is charged nothing.
+  void Reweigh(uint32_t id, size_t weight_before);
+  Weights& WeightsOf(const Account& account) {
+    return account.connected ? connected_weights_ : gone_weights_;
+  }
+
   absl::flat_hash_map<EnvelopeHash, std::unique_ptr<ScpEntry>> by_hash_;
   absl::flat_hash_map<uint64_t, ScpEntry*> by_id_;
   absl::btree_map<Filed, ScpEntry*> filed_;
   absl::flat_hash_map<SetHash, uint32_t> quorum_sets_;  // entries with a body that name it
   absl::flat_hash_set<PeerOrdinal> live_;
   uint64_t last_id_ = 0;
+
+  absl::btree_map<uint32_t, Account> accounts_;
+  absl::flat_hash_map<NodeKey, uint32_t> account_of_;
+  Weights connected_weights_;
+  Weights gone_weights_;
+  size_t gone_count_ = 0;  // entries of all accounts that have gone
+  uint32_t last_account_ = 0;
 };
 
 }  // namespace overlay::flood

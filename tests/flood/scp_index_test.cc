@@ -14,6 +14,8 @@ class ScpIndexTest : public testing::Test {
                                  {{1}, HashNumber<NodeKey>(number), ScpPhase::kBallot},
                                  HashNumber<SetHash>(quorum_set));
     entry.seen = true;
+    index_.SetConnected(HashNumber<NodeKey>(1), true);
+    index_.Charge(entry, HashNumber<NodeKey>(1));
     return entry;
   }
   void Keep(ScpEntry& entry) {
