@@ -47,6 +47,7 @@ class OverlayNode::Impl {
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
   const NodeStats& stats() const { return stats_; }
+  std::vector<PeerView> ListPeers(Time now) const;
   void CheckInvariants() const;
 
  private:
@@ -171,6 +172,7 @@ void OverlayNode::Impl::Handle(Time now, const ControlReceived& control, ActionL
     scp_.OnGetScpState(now, peer, *state, out, offences_);
   } else if (const auto* core = std::get_if<CoreStatus>(&control.message)) {
     scp_.OnPeerCoreStatus(peer, core->present);
+    directory_.SetCorePresent(peer, core->present);
   }
 }
 
@@ -336,6 +338,12 @@ std::optional<Time> OverlayNode::Impl::NextDeadline() const {
   return next == kTimeNever ? std::nullopt : std::optional<Time>(next);
 }
 
+std::vector<PeerView> OverlayNode::Impl::ListPeers(Time now) const {
+  std::vector<PeerView> views = directory_.Describe(now);
+  dial_plan_.Describe(views);
+  return views;
+}
+
 void OverlayNode::Impl::CheckInvariants() const {
   window_.CheckInvariants();
   directory_.CheckInvariants();
@@ -367,6 +375,7 @@ void OverlayNode::OnDrain(Time, ActionList&) { impl_->OnDrain(); }
 void OverlayNode::OnDeadline(Time now, ActionList& out) { impl_->OnDeadline(now, out); }
 std::optional<Time> OverlayNode::NextDeadline() const { return impl_->NextDeadline(); }
 const NodeStats& OverlayNode::stats() const { return impl_->stats(); }
+std::vector<PeerView> OverlayNode::ListPeers(Time now) const { return impl_->ListPeers(now); }
 void OverlayNode::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace overlay::flood

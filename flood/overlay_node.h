@@ -35,6 +35,7 @@
 #include "flood/base/limits.h"
 #include "flood/base/random.h"
 #include "flood/node_stats.h"
+#include "flood/peers/peer_view.h"
 
 namespace overlay::flood {
 
@@ -60,6 +61,8 @@ class OverlayNode {
   std::optional<Time> NextDeadline() const;
   // Counters and gauges; valid until the node goes.
   const NodeStats& stats() const;
+  // Every peer connected, being dialled or configured; O(peers log peers).
+  std::vector<PeerView> ListPeers(Time now) const;
   void CheckInvariants() const;  // O(state); tests and the simulator
 
  private:

@@ -116,7 +116,7 @@ class Daemon::Impl : public OperatorSource {
     return ToResponse(CollectMetrics(Sources(now)));
   }
   std::vector<v1::PeerDetail> ListPeers(Time now) override {
-    return ToDetails(transport_->ListPeers(now), config_.preferred_peers, config_.known_peers);
+    return ToDetails(now, node_->ListPeers(now), transport_->ListPeers(now));
   }
   grpc::Status Connect(Time now, flood::PeerEntry entry) override;
   grpc::Status Disconnect(Time now, const NodeKey& key) override;

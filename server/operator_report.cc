@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "flood/base/crypto.h"
 #include "server/session_call.h"
@@ -33,10 +36,18 @@ uint64_t Millis(Duration d) {
   return d.count() <= 0 ? 0 : static_cast<uint64_t>(ToMicros(d) / 1000);
 }
 
-const flood::PeerEntry* EntryOf(const std::vector<flood::PeerEntry>& entries, const NodeKey& key) {
-  const auto found = std::find_if(entries.begin(), entries.end(),
-                                  [&key](const auto& entry) { return entry.pinned_key == key; });
-  return found == entries.end() ? nullptr : &*found;
+v1::PeerDetail::State ToState(flood::PeerView::State state) {
+  switch (state) {
+    case flood::PeerView::State::kConnected:
+      return v1::PeerDetail::STATE_CONNECTED;
+    case flood::PeerView::State::kResolving:
+      return v1::PeerDetail::STATE_RESOLVING;
+    case flood::PeerView::State::kDialling:
+      return v1::PeerDetail::STATE_DIALLING;
+    case flood::PeerView::State::kWaiting:
+      return v1::PeerDetail::STATE_WAITING;
+  }
+  return v1::PeerDetail::STATE_UNSPECIFIED;
 }
 
 void AddClasses(const transport::PeerStats& peer, v1::PeerDetail& out) {
@@ -53,6 +64,19 @@ void AddClasses(const transport::PeerStats& peer, v1::PeerDetail& out) {
     traffic->set_messages_received(peer.received[i].messages);
     traffic->set_bytes_received(peer.received[i].bytes);
   }
+}
+
+void AddStats(const transport::PeerStats& peer, v1::PeerDetail& detail) {
+  detail.set_address(peer.info.address.ToString());
+  detail.set_direction(peer.info.inbound ? v1::DIRECTION_INBOUND : v1::DIRECTION_OUTBOUND);
+  detail.set_agent(peer.info.agent);
+  detail.set_connected_ms(Millis(peer.age));
+  detail.set_rtt_us(
+      static_cast<uint64_t>(std::max<int64_t>(0, ToMicros(peer.connection.smoothed_rtt))));
+  if (peer.ping_rtt.count() > 0) detail.set_clock_offset_us(ToMicros(peer.clock_difference));
+  detail.set_bytes_sent(peer.connection.sent_bytes);
+  detail.set_bytes_received(peer.connection.received_bytes);
+  AddClasses(peer, detail);
 }
 
 }  // namespace
@@ -86,33 +110,41 @@ v1::MetricsResponse ToResponse(const std::vector<prometheus::MetricFamily>& fami
   return response;
 }
 
-std::vector<v1::PeerDetail> ToDetails(const std::vector<transport::PeerStats>& peers,
-                                      const std::vector<flood::PeerEntry>& preferred,
-                                      const std::vector<flood::PeerEntry>& known) {
+std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerView>& peers,
+                                      const std::vector<transport::PeerStats>& connected) {
+  std::map<PeerId, const transport::PeerStats*> stats_of;
+  for (const transport::PeerStats& stats : connected) stats_of.emplace(stats.peer, &stats);
   std::vector<v1::PeerDetail> details;
-  for (const transport::PeerStats& peer : peers) {
+  for (const flood::PeerView& peer : peers) {
     v1::PeerDetail detail;
-    detail.set_state(v1::PeerDetail::STATE_CONNECTED);
-    detail.set_peer(ToBytes(peer.info.key.view()));
-    detail.set_peer_strkey(ToStrkey(peer.info.key));
-    detail.set_address(peer.info.address.ToString());
-    const flood::PeerEntry* entry = EntryOf(preferred, peer.info.key);
-    detail.set_preferred(entry != nullptr);
-    if (entry == nullptr) entry = EntryOf(known, peer.info.key);
-    if (entry != nullptr) detail.set_configured(entry->text);
-    detail.set_direction(peer.info.inbound ? v1::DIRECTION_INBOUND : v1::DIRECTION_OUTBOUND);
-    detail.set_agent(peer.info.agent);
-    detail.set_connected_ms(Millis(peer.age));
-    detail.set_rtt_us(
-        static_cast<uint64_t>(std::max<int64_t>(0, ToMicros(peer.connection.smoothed_rtt))));
-    if (peer.ping_rtt.count() > 0) detail.set_clock_offset_us(ToMicros(peer.clock_difference));
-    detail.set_bytes_sent(peer.connection.sent_bytes);
-    detail.set_bytes_received(peer.connection.received_bytes);
-    AddClasses(peer, detail);
+    detail.set_state(ToState(peer.state));
+    if (peer.key) {
+      detail.set_peer(ToBytes(peer.key->view()));
+      detail.set_peer_strkey(ToStrkey(*peer.key));
+    }
+    if (peer.address) detail.set_address(peer.address->ToString());
+    detail.set_configured(peer.configured);
+    detail.set_preferred(peer.preferred);
+    if (peer.state == flood::PeerView::State::kConnected) {
+      detail.set_core_present(peer.core_present);
+      detail.set_score(peer.score);
+      const auto stats = peer.peer ? stats_of.find(*peer.peer) : stats_of.end();
+      if (stats != stats_of.end()) AddStats(*stats->second, detail);
+    } else {
+      if (peer.next_try) detail.set_next_dial_ms(Millis(*peer.next_try - now));
+      detail.set_dials_failed(peer.failures);
+    }
+    if (peer.not_resolved) {
+      detail.set_last_reason("not_resolved");
+    } else if (peer.last_reason) {
+      detail.set_last_reason(std::string(CloseReasonName(*peer.last_reason)));
+    }
     details.push_back(std::move(detail));
   }
-  std::sort(details.begin(), details.end(),
-            [](const auto& a, const auto& b) { return a.peer() < b.peer(); });
+  std::sort(details.begin(), details.end(), [](const auto& a, const auto& b) {
+    return std::tuple(a.peer().empty(), a.peer(), a.configured(), a.address()) <
+           std::tuple(b.peer().empty(), b.peer(), b.configured(), b.address());
+  });
   return details;
 }
 

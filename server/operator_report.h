@@ -8,8 +8,8 @@
 
 #include <vector>
 
-#include "flood/core_io.h"
 #include "flood/node_stats.h"
+#include "flood/overlay_node.h"
 #include "overlay/v1/operator.pb.h"
 #include "server/core_sessions.h"
 #include "transport/transport_types.h"
@@ -17,10 +17,10 @@
 namespace overlay::server {
 
 v1::MetricsResponse ToResponse(const std::vector<prometheus::MetricFamily>& families);
-// Connected peers by key. `preferred` and `known` are the file's entries, matched by pinned key.
-std::vector<v1::PeerDetail> ToDetails(const std::vector<transport::PeerStats>& peers,
-                                      const std::vector<flood::PeerEntry>& preferred,
-                                      const std::vector<flood::PeerEntry>& known);
+// What the node knows of each peer, and of the connected ones what transport counts. By key, those
+// without one last.
+std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerView>& peers,
+                                      const std::vector<transport::PeerStats>& connected);
 // All but what only the daemon knows: identity, addresses, uptime, drain.
 v1::StatusResponse ToStatusResponse(Time now, const flood::NodeStats& node,
                                     const CoreSessions& sessions);

@@ -216,6 +216,7 @@ void DialPlan::OnDialEnded(Time now, const DialEnded& ended, ActionList& out) {
   if (it == targets_.end() || it->second.dialling != ended.dial) return;  // no longer configured
   Target& target = it->second;
   target.dialling.reset();
+  if (ended.reason != CloseReason::kNone) target.last_reason = ended.reason;
   if (ended.key) target.last_key = ended.key;
   if (ended.reason == CloseReason::kSelf) {
     target.self = true;
@@ -258,6 +259,7 @@ void DialPlan::OnPeerDisconnected(Time now, const PeerInfo& info,
   for (auto& [address, target] : targets_) {
     if (target.connected != info.key) continue;
     target.connected.reset();
+    target.last_reason = disconnected.reason;
     if (now - target.connected_at > limits_.redial_max) target.failures = 0;
     const Duration extra = disconnected.reason == CloseReason::kKeyShared
                                ? kKeySharedBackoff
@@ -281,6 +283,55 @@ bool DialPlan::IsConfigured(const PeerInfo& info) const { return Match(info) != 
 bool DialPlan::IsPreferred(const PeerInfo& info) const {
   const Target* target = Match(info);
   return target != nullptr && target->preferred;
+}
+
+// ---- for people -------------------------------------------------------------------------------
+
+void DialPlan::Describe(std::vector<PeerView>& views) const {
+  absl::btree_map<NodeKey, size_t> connected;
+  for (size_t i = 0; i < views.size(); ++i) {
+    if (views[i].key) connected.emplace(*views[i].key, i);
+  }
+  absl::btree_map<SocketAddress, const Entry*> entry_of;
+  for (const auto& entries : entries_) {
+    for (const Entry& entry : entries) {
+      if (entry.literal) {
+        entry_of.emplace(SocketAddress::ParseIp(entry.peer.host, entry.port).value(), &entry);
+        continue;
+      }
+      const Name& name = names_.at(entry.peer.host);
+      for (SocketAddress address : name.addresses) {
+        address.port = entry.port;
+        entry_of.emplace(address, &entry);
+      }
+      if (!name.addresses.empty()) continue;
+      PeerView& view = views.emplace_back();
+      view.state =
+          name.next == kTimeNever ? PeerView::State::kResolving : PeerView::State::kWaiting;
+      view.key = entry.peer.pinned_key;
+      view.configured = entry.peer.text;
+      view.preferred = entry.peer.preferred;
+      if (name.next != kTimeNever) view.next_try = name.next;
+      view.failures = name.failures;
+      view.not_resolved = name.failures > 0;
+    }
+  }
+  for (const auto& [address, target] : targets_) {
+    const auto peer = target.connected ? connected.find(*target.connected) : connected.end();
+    const bool is_connected = peer != connected.end();
+    PeerView& view = is_connected ? views[peer->second] : views.emplace_back();
+    const auto entry = entry_of.find(address);
+    if (entry != entry_of.end() && view.configured.empty())
+      view.configured = entry->second->peer.text;
+    view.preferred = view.preferred || target.preferred;
+    if (target.last_reason) view.last_reason = target.last_reason;
+    if (is_connected) continue;
+    view.state = target.dialling ? PeerView::State::kDialling : PeerView::State::kWaiting;
+    view.key = target.pinned_key ? target.pinned_key : target.last_key;
+    view.address = address;
+    if (target.next != kTimeNever) view.next_try = target.next;
+    view.failures = target.failures;
+  }
 }
 
 // ---- time -------------------------------------------------------------------------------------

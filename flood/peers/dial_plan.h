@@ -42,6 +42,7 @@
 #include "flood/base/limits.h"
 #include "flood/base/random.h"
 #include "flood/node_stats.h"
+#include "flood/peers/peer_view.h"
 
 namespace overlay::flood {
 
@@ -79,6 +80,10 @@ class DialPlan {
   bool IsConfigured(const PeerInfo& info) const;
   bool IsPreferred(const PeerInfo& info) const;
 
+  // Says of the connected peers in the list how they are configured, and appends every target and
+  // unresolved name that leads to none of them.
+  void Describe(std::vector<PeerView>& views) const;
+
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
   size_t target_count() const { return targets_.size(); }
@@ -108,6 +113,7 @@ class DialPlan {
     std::optional<NodeKey> last_key;
     uint32_t failures = 0;
     Time next = kTimeNever;
+    std::optional<CloseReason> last_reason;  // of its last dial or connection
   };
 
   std::string Refusal(const PeerEntry& entry) const;

@@ -44,6 +44,24 @@ void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& 
       DropPeer{offence.peer, CloseReason::kBadScore, std::string(OffenceName(offence.offence))}));
 }
 
+void PeerDirectory::SetCorePresent(PeerId peer, bool present) {
+  if (auto it = peers_.find(peer); it != peers_.end()) it->second.core_present = present;
+}
+
+std::vector<PeerView> PeerDirectory::Describe(Time now) const {
+  std::vector<PeerView> views;
+  for (const auto& [id, peer] : peers_) {
+    PeerView& view = views.emplace_back();
+    view.state = PeerView::State::kConnected;
+    view.key = peer.info.key;
+    view.address = peer.info.address;
+    view.peer = id;
+    view.score = peer.score.At(now);
+    view.core_present = peer.core_present;
+  }
+  return views;
+}
+
 void PeerDirectory::SetConfigured(PeerId peer, bool configured) {
   if (auto it = peers_.find(peer); it != peers_.end()) it->second.configured = configured;
 }

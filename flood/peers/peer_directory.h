@@ -24,6 +24,7 @@
 #include "flood/base/limits.h"
 #include "flood/node_stats.h"
 #include "flood/peers/peer_score.h"
+#include "flood/peers/peer_view.h"
 
 namespace overlay::flood {
 
@@ -36,6 +37,8 @@ class PeerDirectory {
   // nullopt if it was unknown or not admitted.
   std::optional<PeerInfo> OnPeerDisconnected(const PeerDisconnected& disconnected, ActionList& out);
   void OnOffence(Time now, const PeerOffence& offence, ActionList& out);
+  // It has said whether a core is attached to it.
+  void SetCorePresent(PeerId peer, bool present);
   // The configured set has changed.
   void SetConfigured(PeerId peer, bool configured);
 
@@ -44,6 +47,8 @@ class PeerDirectory {
   std::optional<PeerId> FindKey(const NodeKey& key) const;
   std::vector<PeerId> List() const;
   double ScoreOf(Time now, PeerId peer) const;
+  // Of all, what is known here.
+  std::vector<PeerView> Describe(Time now) const;
   void CheckInvariants() const;
 
  private:
@@ -51,6 +56,7 @@ class PeerDirectory {
     PeerInfo info;
     bool configured = false;
     PeerScore score;
+    bool core_present = false;
     bool dropped = false;  // DropPeer has been said; its disconnect follows
   };
   size_t OrdinaryInbound() const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "flood/base/crypto.h"
+#include "flood/peers/peer_score.h"
 #include "gtest/gtest.h"
 #include "tests/support/actions.h"
 #include "tests/support/xdr_builder.h"
@@ -104,6 +105,23 @@ TEST_F(OverlayNodeTest, NothingGoesToACoreThatIsNotThere) {
   Core(CoreDetached{});
   EXPECT_EQ(to_core(), 0);
   visit(3);
+}
+
+TEST_F(OverlayNodeTest, ListsWhoIsConnectedWithScoreAndCore) {
+  Connect(1);
+  Connect(2);
+  Event(ControlReceived{PeerId{2}, CoreStatus{true}});
+  Event(PeerOffence{PeerId{1}, Offence::kUnsolicited});
+  const std::vector<PeerView> views = node_.ListPeers(now_);
+  ASSERT_EQ(views.size(), 2u);
+  EXPECT_EQ(views[0].state, PeerView::State::kConnected);
+  EXPECT_EQ(views[0].peer, PeerId{1});
+  EXPECT_DOUBLE_EQ(views[0].score, OffenceWeight(Offence::kUnsolicited));
+  EXPECT_FALSE(views[0].core_present);
+  EXPECT_EQ(views[1].score, 0);
+  EXPECT_TRUE(views[1].core_present);
+  Event(ControlReceived{PeerId{2}, CoreStatus{false}});
+  EXPECT_FALSE(node_.ListPeers(now_)[1].core_present);
 }
 
 TEST_F(OverlayNodeTest, TheGaugesOfTheWindowFollowIt) {

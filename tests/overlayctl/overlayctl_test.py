@@ -126,6 +126,40 @@ class OverlayctlTest(unittest.TestCase):
         self.fails(1, "", "--operator", self.first.operator, "disconnect", "not-a-key")
         self.fails(1, "", "--operator", self.first.operator, "connect", "::::")
 
+    def test_peers_lists_who_is_configured_too(self):
+        nobody = "127.0.0.1:9"  # refused, or never answered
+        known = f"{self.second.key}@{self.second.peer},{nobody},no-such-host.invalid"
+        daemon = Daemon(self.folder.name, "dialler", "--peers.known", known)
+        try:
+            def peers():
+                return {p["configured"]: p for p in json.loads(self.ok("peers", "--json", daemon=daemon))["peers"]}
+
+            while peers()[f"{self.second.key}@{self.second.peer}"]["state"] != "connected":
+                pass
+            with self.attached(self.second):
+                while not peers()[f"{self.second.key}@{self.second.peer}"]["core_present"]:
+                    pass
+            listed = peers()
+            self.assertEqual(len(listed), 3)
+            connected = listed[f"{self.second.key}@{self.second.peer}"]
+            self.assertEqual((connected["peer"], connected["direction"]), (self.second.key, "outbound"))
+            self.assertEqual(connected["score"], 0)
+            self.assertEqual([c["class"] for c in connected["classes"]][0], "TRAFFIC_CLASS_SCP")
+            self.assertIn(listed["no-such-host.invalid"]["state"], ("resolving", "waiting"))
+            while listed[nobody]["state"] != "waiting" or listed[nobody]["dials_failed"] < 1:
+                self.assertIn(listed[nobody]["state"], ("dialling", "waiting"))
+                listed = peers()
+            self.assertEqual(listed[nobody]["address"], nobody)
+            self.assertIn(listed[nobody]["last_reason"], ("unreachable", "handshake_timeout"))
+            self.assertGreaterEqual(listed[nobody]["next_dial_ms"], 0)
+            lines = self.ok("peers", daemon=daemon).splitlines()
+            self.assertEqual(len(lines), 3)
+            self.assertTrue(lines[0].startswith(f"connected  {self.second.key} {self.second.peer} outbound"), lines)
+            self.assertTrue(all(line.split()[0] in ("dialling", "waiting", "resolving") for line in lines[1:]), lines)
+            self.assertTrue(all("(unknown key)" in line for line in lines[1:]), lines)
+        finally:
+            daemon.stop()
+
     def test_submit_and_top(self):
         transactions = [payment(1, 100, source=1), payment(1, 300, source=2), payment(1, 200, source=3)]
         path = pathlib.Path(self.folder.name) / "transaction"
@@ -137,12 +171,14 @@ class OverlayctlTest(unittest.TestCase):
         self.assertIn("added", self.ok("submit", "-", stdin=transactions[2].hex().encode()))
         self.assertIn("duplicate", self.ok("submit", "-", stdin=transactions[2]))
         base = ("--daemon", self.first.core, "--passphrase", PASSPHRASE)
-        self.fails(1, "attach a core", *base, "top")
         with self.attached(self.first):
-            top = json.loads(self.ok("top", "2", "--json"))["transactions"]
-            self.assertEqual([tx["hash"] for tx in top],
-                             [hashlib.sha256(transactions[i]).hexdigest() for i in (1, 2)])
             self.assertEqual(len(self.ok("top").splitlines()), 3)
+        while json.loads(self.ok("status", "--json"))["core"] is not None:
+            pass
+        top = json.loads(self.ok("top", "2", "--json"))["transactions"]  # the mempool outlives its core
+        self.assertEqual([tx["hash"] for tx in top],
+                         [hashlib.sha256(transactions[i]).hexdigest() for i in (1, 2)])
+        self.assertEqual(len(self.ok("top").splitlines()), 3)
         self.fails(1, "malformed", *base, "submit", "-", stdin=b"\x00\x00\x00\x02\x00")
         self.fails(1, "neither XDR nor its base64 or hex", *base, "submit", "-", stdin=b"*not a transaction*")
         self.fails(1, "cannot read /nonexistent", *base, "submit", "/nonexistent")

@@ -281,6 +281,50 @@ TEST_F(DialPlanTest, TransportIsToldTheAddressesWheneverTheyChange) {
   EXPECT_THAT(told(), ElementsAre(IsEmpty()));
 }
 
+// What an operator sees: every entry once, connected peers as such, the rest with what comes next.
+TEST_F(DialPlanTest, DescribesEveryEntryHoweverFarItHasCome) {
+  Configure({Entry("192.0.2.1", 1), Entry("192.0.2.2", 1), Entry("192.0.2.3", 1, Key(3)),
+             Entry("fast", 5), Entry("lost", 5), Entry("slow", 5)});
+  plan_.OnResolved(now_, "fast", {{SocketAddress::Parse("192.0.2.7:0").value()}}, out_);
+  plan_.OnResolved(now_, "lost", absl::NotFoundError("no such name"), out_);
+  EXPECT_EQ(Dialled().size(), 4u);
+  Connected("192.0.2.1:1", Key(1));
+  End("192.0.2.2:1", CloseReason::kWrongNetwork, Key(2));
+  std::vector<PeerView> views(1);
+  views[0].state = PeerView::State::kConnected;
+  views[0].key = Key(1);
+  plan_.Describe(views);
+  std::map<std::string, PeerView> by_entry;
+  for (const PeerView& view : views) EXPECT_TRUE(by_entry.emplace(view.configured, view).second);
+  ASSERT_EQ(by_entry.size(), 6u);
+  EXPECT_EQ(by_entry["192.0.2.1"].state, PeerView::State::kConnected);
+  const PeerView& refused = by_entry["192.0.2.2"];
+  EXPECT_EQ(refused.state, PeerView::State::kWaiting);
+  EXPECT_EQ(refused.key, Key(2));
+  EXPECT_EQ(refused.failures, 1u);
+  EXPECT_EQ(refused.last_reason, CloseReason::kWrongNetwork);
+  ASSERT_TRUE(refused.next_try);
+  EXPECT_LE(*refused.next_try, now_ + limits_.redial_min);
+  EXPECT_EQ(by_entry["192.0.2.3"].state, PeerView::State::kDialling);
+  EXPECT_EQ(by_entry["192.0.2.3"].key, Key(3));
+  EXPECT_EQ(by_entry["fast"].state, PeerView::State::kDialling);
+  EXPECT_EQ(by_entry["fast"].address->ToString(), "192.0.2.7:5");
+  EXPECT_EQ(by_entry["slow"].state, PeerView::State::kResolving);
+  EXPECT_FALSE(by_entry["slow"].address);
+  EXPECT_EQ(by_entry["lost"].state, PeerView::State::kWaiting);
+  EXPECT_TRUE(by_entry["lost"].not_resolved && by_entry["lost"].next_try);
+
+  plan_.OnPeerDisconnected(now_, Info("192.0.2.1:1", Key(1)),
+                           {PeerId{1}, CloseReason::kStalled, false, "", {}});
+  views.clear();
+  plan_.Describe(views);
+  EXPECT_EQ(views.size(), 6u);
+  for (const PeerView& view : views) {
+    if (view.configured != "192.0.2.1") continue;
+    EXPECT_EQ(view.last_reason, CloseReason::kStalled);
+  }
+}
+
 TEST_F(DialPlanTest, StoppedPlanDialsNobody) {
   Configure({Entry("192.0.2.1", 1), Entry("name", 1)});
   plan_.Stop();

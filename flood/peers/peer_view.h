@@ -1,0 +1,40 @@
+// flood/peers/peer_view.h
+//
+// What the node knows of one peer, connected or not: for operators.
+#ifndef OVERLAY_FLOOD_PEERS_PEER_VIEW_H_
+#define OVERLAY_FLOOD_PEERS_PEER_VIEW_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "flood/base/ids.h"
+#include "flood/base/peer_io.h"
+#include "flood/base/socket_address.h"
+#include "flood/base/time.h"
+
+namespace overlay::flood {
+
+struct PeerView {
+  enum class State : uint8_t { kConnected, kResolving, kDialling, kWaiting };
+  State state = State::kWaiting;
+  std::optional<NodeKey> key;            // pinned, or seen at the address before
+  std::optional<SocketAddress> address;  // none: its name is not resolved
+  std::string configured;                // the entry that led to it, as given
+  bool preferred = false;
+
+  // While connected.
+  std::optional<PeerId> peer;
+  double score = 0;
+  bool core_present = false;
+
+  // Of the last try, and the next.
+  std::optional<Time> next_try;  // a dial, or a look-up of the name
+  uint32_t failures = 0;         // in a row
+  std::optional<CloseReason> last_reason;
+  bool not_resolved = false;  // the last look-up of the name failed
+};
+
+}  // namespace overlay::flood
+
+#endif  // OVERLAY_FLOOD_PEERS_PEER_VIEW_H_

@@ -1,0 +1,96 @@
+// What operators are told of peers.
+#include "server/operator_report.h"
+
+#include "flood/base/crypto.h"
+#include "gtest/gtest.h"
+
+namespace overlay::server {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Time kNow{1000s};
+
+flood::PeerView View(flood::PeerView::State state, std::optional<uint8_t> key) {
+  flood::PeerView view;
+  view.state = state;
+  if (key) view.key.emplace().bytes[0] = *key;
+  return view;
+}
+
+TEST(OperatorReport, ConnectedPeersHaveScoreCoreAndTraffic) {
+  flood::PeerView view = View(flood::PeerView::State::kConnected, 7);
+  view.peer = PeerId{3};
+  view.configured = "host:1";
+  view.preferred = true;
+  view.score = 12.5;
+  view.core_present = true;
+  view.last_reason = CloseReason::kStalled;
+  transport::PeerStats stats;
+  stats.peer = PeerId{3};
+  stats.info.key = *view.key;
+  stats.info.address = SocketAddress::V4(0x0a000001, 11625);
+  stats.info.agent = "overlayd/test";
+  stats.age = 5s;
+  stats.connection.smoothed_rtt = 250us;
+  stats.connection.sent_bytes = 1000;
+  stats.connection.received_bytes = 2000;
+  stats.sent[0] = {300, 2};
+  stats.queued_count[3] = 4;
+  transport::PeerStats stranger;  // that the node has not admitted: not listed
+  stranger.peer = PeerId{4};
+  const auto details = ToDetails(kNow, {view}, {stranger, stats});
+  ASSERT_EQ(details.size(), 1u);
+  const v1::PeerDetail& detail = details[0];
+  EXPECT_EQ(detail.state(), v1::PeerDetail::STATE_CONNECTED);
+  EXPECT_EQ(detail.peer_strkey(), ToStrkey(*view.key));
+  EXPECT_EQ(detail.address(), "10.0.0.1:11625");
+  EXPECT_EQ(detail.configured(), "host:1");
+  EXPECT_TRUE(detail.preferred());
+  EXPECT_EQ(detail.direction(), v1::DIRECTION_OUTBOUND);
+  EXPECT_EQ(detail.agent(), "overlayd/test");
+  EXPECT_EQ(detail.connected_ms(), 5000u);
+  EXPECT_EQ(detail.rtt_us(), 250u);
+  EXPECT_TRUE(detail.core_present());
+  EXPECT_EQ(detail.score(), 12.5);
+  EXPECT_EQ(detail.bytes_sent(), 1000u);
+  EXPECT_EQ(detail.bytes_received(), 2000u);
+  ASSERT_EQ(detail.classes_size(), 4);
+  EXPECT_EQ(detail.classes(0).bytes_sent(), 300u);
+  EXPECT_EQ(detail.classes(3).queued_messages(), 4u);
+  EXPECT_FALSE(detail.has_next_dial_ms());
+  EXPECT_EQ(detail.last_reason(), "stalled");
+}
+
+TEST(OperatorReport, ThoseNotConnectedSayWhatComesNextAndWhatWas) {
+  flood::PeerView waiting = View(flood::PeerView::State::kWaiting, 9);
+  waiting.address = SocketAddress::V4(0x0a000002, 5);
+  waiting.next_try = kNow + 1500ms;
+  waiting.failures = 3;
+  waiting.last_reason = CloseReason::kHandshakeTimeout;
+  flood::PeerView lost = View(flood::PeerView::State::kWaiting, std::nullopt);
+  lost.configured = "lost";
+  lost.next_try = kNow - 1ms;  // due
+  lost.failures = 1;
+  lost.not_resolved = true;
+  flood::PeerView resolving = View(flood::PeerView::State::kResolving, std::nullopt);
+  resolving.configured = "a-name";
+  const flood::PeerView dialling = View(flood::PeerView::State::kDialling, 1);
+  const auto details = ToDetails(kNow, {lost, waiting, resolving, dialling}, {});
+  ASSERT_EQ(details.size(), 4u);  // by key, those without one last
+  EXPECT_EQ(details[0].state(), v1::PeerDetail::STATE_DIALLING);
+  EXPECT_EQ(details[1].state(), v1::PeerDetail::STATE_WAITING);
+  EXPECT_EQ(details[1].address(), "10.0.0.2:5");
+  EXPECT_EQ(details[1].next_dial_ms(), 1500u);
+  EXPECT_EQ(details[1].dials_failed(), 3u);
+  EXPECT_EQ(details[1].last_reason(), "handshake_timeout");
+  EXPECT_EQ(details[2].state(), v1::PeerDetail::STATE_RESOLVING);
+  EXPECT_EQ(details[2].configured(), "a-name");
+  EXPECT_TRUE(details[2].address().empty() && details[2].peer_strkey().empty());
+  EXPECT_EQ(details[3].configured(), "lost");
+  EXPECT_EQ(details[3].last_reason(), "not_resolved");
+  EXPECT_EQ(details[3].next_dial_ms(), 0u);
+}
+
+}  // namespace
+}  // namespace overlay::server
