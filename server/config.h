@@ -47,11 +47,17 @@ struct Config {
   std::string api_socket_group;
   std::string api_token_file;
   bool api_insecure_loopback = false;
+  std::string api_tls_cert;  // these three together, or none
+  std::string api_tls_key;
+  std::string api_tls_client_ca;
   std::string operator_listen;  // empty: no operator API
   uint32_t operator_socket_mode = 0600;
   std::string operator_socket_group;
   std::string operator_token_file;
   bool operator_insecure_loopback = false;
+  std::string operator_tls_cert;
+  std::string operator_tls_key;
+  std::string operator_tls_client_ca;
   std::string metrics_listen;  // empty: no metrics server
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;

@@ -12,10 +12,13 @@
 #include <fstream>
 #include <utility>
 
+#include "transport/tls_files.h"
+
 namespace overlay::server {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
+constexpr size_t kPemBytesMax = 1 << 20;
 
 struct ListenerConfig {
   std::string prefix;  // "api" or "operator"
@@ -25,7 +28,11 @@ struct ListenerConfig {
   const std::string& socket_group;
   const std::string& token_file;
   bool insecure_loopback;
+  const std::string& tls_cert;
+  const std::string& tls_key;
+  const std::string& tls_client_ca;
 
+  bool has_tls() const { return !tls_cert.empty() || !tls_key.empty() || !tls_client_ca.empty(); }
   bool is_unix() const { return listen.rfind(kUnix, 0) == 0; }
   std::string path() const { return listen.substr(kUnix.size()); }
 };
@@ -33,10 +40,12 @@ struct ListenerConfig {
 std::vector<ListenerConfig> Listeners(const Config& c) {
   std::vector<ListenerConfig> list;
   list.push_back({"api", ListenerRole::kCore, c.api_listen, c.api_socket_mode, c.api_socket_group,
-                  c.api_token_file, c.api_insecure_loopback});
+                  c.api_token_file, c.api_insecure_loopback, c.api_tls_cert, c.api_tls_key,
+                  c.api_tls_client_ca});
   if (!c.operator_listen.empty()) {
     list.push_back({"operator", ListenerRole::kOperator, c.operator_listen, c.operator_socket_mode,
-                    c.operator_socket_group, c.operator_token_file, c.operator_insecure_loopback});
+                    c.operator_socket_group, c.operator_token_file, c.operator_insecure_loopback,
+                    c.operator_tls_cert, c.operator_tls_key, c.operator_tls_client_ca});
   }
   return list;
 }
@@ -69,10 +78,77 @@ absl::StatusOr<gid_t> GroupId(const ListenerConfig& listener) {
   return group->gr_gid;
 }
 
+absl::StatusOr<std::string> ReadPem(const ListenerConfig& listener, std::string_view key,
+                                    const std::string& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::string text(kPemBytesMax + 1, '\0');
+  if (stream) stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!stream.is_open() || stream.bad()) {
+    return Wrong(listener, key, path,
+                 fmt::format("a readable PEM file ({})", std::strerror(errno)));
+  }
+  text.resize(static_cast<size_t>(stream.gcount()));
+  if (text.size() > kPemBytesMax) return Wrong(listener, key, path, "at most 1 MiB");
+  return text;
+}
+
+// R4.
+absl::Status ReadTls(const ListenerConfig& listener, RpcListener* rpc) {
+  absl::StatusOr<std::string> cert = ReadPem(listener, "tls_cert", listener.tls_cert);
+  if (!cert.ok()) return cert.status();
+  absl::StatusOr<std::string> key = ReadPem(listener, "tls_key", listener.tls_key);
+  if (!key.ok()) return key.status();
+  absl::StatusOr<std::string> ca = ReadPem(listener, "tls_client_ca", listener.tls_client_ca);
+  if (!ca.ok()) return ca.status();
+  if (const absl::Status good = transport::CheckCertificateChain(*cert); !good.ok()) {
+    return Wrong(listener, "tls_cert", listener.tls_cert,
+                 fmt::format("certificates in PEM ({})", std::string(good.message())));
+  }
+  if (const absl::Status good = transport::CheckPrivateKey(*key, *cert); !good.ok()) {
+    return Wrong(listener, "tls_key", listener.tls_key,
+                 fmt::format("the private key of {}.tls_cert in PEM, without a passphrase ({})",
+                             listener.prefix, std::string(good.message())));
+  }
+  if (const absl::Status good = transport::CheckCertificateChain(*ca); !good.ok()) {
+    return Wrong(listener, "tls_client_ca", listener.tls_client_ca,
+                 fmt::format("certificates in PEM ({})", std::string(good.message())));
+  }
+  rpc->tls_cert = *std::move(cert);
+  rpc->tls_key = *std::move(key);
+  rpc->tls_client_ca = *std::move(ca);
+  return absl::OkStatus();
+}
+
+// What a listener needs of files, but for the lock.
+absl::Status ReadFiles(const ListenerConfig& listener, RpcListener* rpc) {
+  if (listener.is_unix()) {
+    if (listener.socket_group.empty()) return absl::OkStatus();
+    return GroupId(listener).status();
+  }
+  if (!listener.token_file.empty()) {
+    absl::StatusOr<std::string> token = ReadToken(listener);
+    if (!token.ok()) return token.status();
+    rpc->token = *std::move(token);
+  }
+  return listener.has_tls() ? ReadTls(listener, rpc) : absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckListeners(const Config& config) {
   for (const ListenerConfig& listener : Listeners(config)) {
+    for (const auto& [key, value] :
+         {std::pair<std::string_view, const std::string&>{"tls_cert", listener.tls_cert},
+          {"tls_key", listener.tls_key},
+          {"tls_client_ca", listener.tls_client_ca}}) {
+      if (listener.is_unix() && !value.empty()) {
+        return Wrong(listener, key, value, "nothing where the listener is a unix socket");
+      }
+      if (!listener.is_unix() && listener.has_tls() && value.empty()) {
+        return Wrong(listener, key, value,
+                     "a PEM file: tls_cert, tls_key and tls_client_ca go together");
+      }
+    }
     if (listener.is_unix()) {
       if (listener.path().size() > kUnixPathBytesMax) {
         return Wrong(listener, "listen", listener.listen,
@@ -84,16 +160,28 @@ absl::Status CheckListeners(const Config& config) {
     const absl::StatusOr<SocketAddress> address = SocketAddress::Parse(listener.listen);
     if (!address.ok())
       return Wrong(listener, "listen", listener.listen, "unix:PATH or ADDRESS:PORT");
+    if (listener.has_tls()) continue;
     if (!address->is_loopback()) {
-      return Wrong(listener, "listen", listener.listen,
-                   "unix:PATH or a loopback address: elsewhere mutual TLS is needed, which this "
-                   "version has not");
+      return Wrong(
+          listener, "listen", listener.listen,
+          fmt::format("unix:PATH or a loopback address, or mutual TLS with it: {0}.tls_cert, "
+                      "{0}.tls_key and {0}.tls_client_ca",
+                      listener.prefix));
     }
     if (listener.token_file.empty() && !listener.insecure_loopback) {
       return Wrong(listener, "listen", listener.listen,
-                   fmt::format("{0}.token_file with a loopback address, or {0}.insecure_loopback",
+                   fmt::format("{0}.token_file with a loopback address, or mutual TLS, or "
+                               "{0}.insecure_loopback",
                                listener.prefix));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckListenerFiles(const Config& config) {
+  for (const ListenerConfig& listener : Listeners(config)) {
+    RpcListener rpc;
+    if (absl::Status status = ReadFiles(listener, &rpc); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -133,17 +221,11 @@ absl::StatusOr<PreparedListeners> PrepareListeners(const Config& config) {
     rpc.role = listener.role;
     rpc.grpc_address = listener.listen;
     rpc.is_unix = listener.is_unix();
+    if (absl::Status status = ReadFiles(listener, &rpc); !status.ok()) return status;
     if (rpc.is_unix) {
-      if (!listener.socket_group.empty()) {
-        if (absl::StatusOr<gid_t> group = GroupId(listener); !group.ok()) return group.status();
-      }
       absl::StatusOr<std::unique_ptr<UnixSocketLock>> lock = UnixSocketLock::Take(listener.path());
       if (!lock.ok()) return lock.status();
       prepared.locks.push_back(*std::move(lock));
-    } else if (!listener.token_file.empty()) {
-      absl::StatusOr<std::string> token = ReadToken(listener);
-      if (!token.ok()) return token.status();
-      rpc.token = *std::move(token);
     }
     prepared.listeners.push_back(std::move(rpc));
   }

@@ -3,12 +3,13 @@
 // Where the gRPC server may listen, and what is done on the machine before and after it does.
 //
 // Rules
-//   R1  A unix socket (its path 107 bytes at most), or a loopback address with a token or with the
-//       word that any local process may come. Anything else needs mutual TLS, which is not there:
-//       refused by name.
+//   R1  A unix socket (its path 107 bytes at most), or a loopback address with a token, with mutual
+//       TLS, or with the word that any local process may come; any other address with mutual TLS.
 //   R2  A unix socket's address is held by a lock file beside it, PATH.lock, with our process id in
 //       it. Why: gRPC unlinks a living server's socket and takes its place without a word.
 //   R3  Between bind and chmod nobody else can connect: the umask is 0177 meanwhile.
+//   R4  Certificate, key and authorities are read and checked before anything listens. Why: gRPC
+//       would take any text and refuse every client later.
 //
 // Threads  start-up, before there are any.
 #ifndef OVERLAY_SERVER_LISTENERS_H_
@@ -32,6 +33,8 @@ inline constexpr size_t kUnixPathBytesMax = 107;
 // R1 for both listeners of a config. INVALID_ARGUMENT, one line, naming setting, value and what is
 //     expected.
 absl::Status CheckListeners(const Config& config);
+// R4, and the tokens. INVALID_ARGUMENT as above.
+absl::Status CheckListenerFiles(const Config& config);
 
 // Holds PATH.lock while it lives. The file stays: removing it would race with the next daemon.
 class UnixSocketLock {
@@ -48,14 +51,14 @@ class UnixSocketLock {
   const int fd_;
 };
 
-// The listeners of a config, locked and with their tokens read.
+// The listeners of a config, locked and with their tokens, certificates and keys read.
 struct PreparedListeners {
   std::vector<RpcListener> listeners;  // the core's, then the operators' if there is one
   std::vector<std::unique_ptr<UnixSocketLock>> locks;
   mode_t mask_before = 0;
 };
 // Takes the locks, reads the tokens, sets the umask (R3). FAILED_PRECONDITION: held by another
-// daemon. INVALID_ARGUMENT: a token file or group that cannot be used.
+// daemon. INVALID_ARGUMENT: a file or group that cannot be used.
 absl::StatusOr<PreparedListeners> PrepareListeners(const Config& config);
 // After the server has started: umask, mode and group.
 absl::Status FinishListeners(const Config& config, const PreparedListeners& prepared);

@@ -11,6 +11,7 @@
 #include "flood/base/crypto.h"
 #include "server/config.h"
 #include "server/daemon.h"
+#include "server/listeners.h"
 #include "transport/node_key_file.h"
 
 extern char** environ;
@@ -103,6 +104,10 @@ int CheckConfig(const Arguments& arguments) {
   }
   if (const absl::StatusOr<SecretSeed> key = LoadKey(*config); !key.ok()) {
     PrintError(key.status());
+    return kUsage;
+  }
+  if (const absl::Status files = CheckListenerFiles(*config); !files.ok()) {
+    PrintError(files);
     return kUsage;
   }
   std::puts("ok");

@@ -61,6 +61,17 @@ class ListenerProcessor : public grpc::AuthMetadataProcessor {
   const std::string expected_;
 };
 
+std::shared_ptr<grpc::ServerCredentials> CredentialsOf(const RpcListener& listener) {
+  if (listener.tls_cert.empty()) {
+    return grpc::experimental::LocalServerCredentials(listener.is_unix ? UDS : LOCAL_TCP);
+  }
+  grpc::SslServerCredentialsOptions options(
+      GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = listener.tls_client_ca;
+  options.pem_key_cert_pairs.push_back({listener.tls_key, listener.tls_cert});
+  return grpc::SslServerCredentials(options);
+}
+
 }  // namespace
 
 // One gRPC service, every method of which is read and written raw.
@@ -139,8 +150,7 @@ absl::Status RpcServer::Start() {
   ports_.assign(options_.listeners.size(), 0);
   for (size_t i = 0; i < options_.listeners.size(); ++i) {
     const RpcListener& listener = options_.listeners[i];
-    auto credentials =
-        grpc::experimental::LocalServerCredentials(listener.is_unix ? UDS : LOCAL_TCP);
+    const std::shared_ptr<grpc::ServerCredentials> credentials = CredentialsOf(listener);
     credentials->SetAuthMetadataProcessor(std::make_shared<ListenerProcessor>(listener));
     builder.AddListeningPort(listener.grpc_address, credentials, &ports_[i]);
   }

@@ -8,7 +8,8 @@
 //       Why: who may attach as a core need not be allowed to disconnect peers, and the other way
 //       round.
 //   R2  A listener with a token answers only calls that carry it ("authorization: Bearer TOKEN"):
-//       UNAUTHENTICATED.
+//       UNAUTHENTICATED. One with TLS takes only connections that show a certificate of its
+//       authorities.
 //   R3  At most `call_count_max` calls live at once; one more gets RESOURCE_EXHAUSTED.
 //   R4  One completion queue with one thread, no callback API: half the latency of any other
 //       arrangement.
@@ -48,6 +49,10 @@ struct RpcListener {
   std::string grpc_address;  // "unix:/path" or "127.0.0.1:0"
   bool is_unix = false;
   std::string token;  // empty: none wanted
+  // PEM. Empty: no TLS. Else whoever connects must show a certificate of these authorities.
+  std::string tls_cert = {};
+  std::string tls_key = {};
+  std::string tls_client_ca = {};
 };
 
 // One method: all kinds are read and written as streams of raw messages, which is the same on the

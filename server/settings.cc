@@ -243,6 +243,16 @@ std::vector<Setting> MakeSettings() {
       Flag("api.insecure_loopback",
            "Lets any local process attach on a loopback listener. Fit for a pod's own loopback.",
            &Config::api_insecure_loopback));
+  s.push_back(Text("api.tls_cert", "",
+                   "the path of a PEM file, with `api.tls_key` and `api.tls_client_ca`",
+                   "Certificate that the core's listener shows, with its chain: mutual TLS, needed "
+                   "where it is not loopback.",
+                   &Config::api_tls_cert));
+  s.push_back(Text("api.tls_key", "", "the path of a PEM file", "Private key of that certificate.",
+                   &Config::api_tls_key));
+  s.push_back(Text("api.tls_client_ca", "", "the path of a PEM file",
+                   "Authorities of which the core's certificate must be.",
+                   &Config::api_tls_client_ca));
   s.push_back(Listen("operator.listen", "",
                      "Where operators and `overlayctl` connect. Nothing: nowhere.",
                      &Config::operator_listen, true, true));
@@ -254,6 +264,13 @@ std::vector<Setting> MakeSettings() {
                    "As `api.token_file`, for operators.", &Config::operator_token_file));
   s.push_back(Flag("operator.insecure_loopback", "As `api.insecure_loopback`, for operators.",
                    &Config::operator_insecure_loopback));
+  s.push_back(Text("operator.tls_cert", "",
+                   "the path of a PEM file, with `operator.tls_key` and `operator.tls_client_ca`",
+                   "As `api.tls_cert`, for operators.", &Config::operator_tls_cert));
+  s.push_back(Text("operator.tls_key", "", "the path of a PEM file",
+                   "As `api.tls_key`, for operators.", &Config::operator_tls_key));
+  s.push_back(Text("operator.tls_client_ca", "", "the path of a PEM file",
+                   "As `api.tls_client_ca`, for operators.", &Config::operator_tls_client_ca));
   s.push_back(Listen("metrics.listen", "",
                      "Where Prometheus scrapes `/metrics`, over HTTP. Nothing: nowhere.",
                      &Config::metrics_listen, true, false));

@@ -6,7 +6,9 @@
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <string_view>
+#include <utility>
 
 #include "flood/base/ids.h"
 
@@ -33,6 +35,10 @@ const char kHelp[] =
     "  --daemon ADDRESS    the core's listener: unix:PATH or IP:PORT\n"
     "  --operator ADDRESS  the operator's listener; without it, --daemon is tried\n"
     "  --token-file FILE   the listener's token, where it wants one\n"
+    "  --tls-ca FILE       authorities of the daemon's certificate, PEM; with it the next two\n"
+    "  --tls-cert FILE     certificate to show to the daemon, PEM\n"
+    "  --tls-key FILE      its private key, PEM\n"
+    "  --tls-server-name N the name in the daemon's certificate, where the address is not in it\n"
     "  --passphrase TEXT   of the network; without it OVERLAY_NETWORK_PASSPHRASE, or what the "
     "operator's\n"
     "                      listener says\n"
@@ -86,6 +92,16 @@ absl::StatusOr<std::string> ReadToken(const std::string& path) {
   return token;
 }
 
+absl::StatusOr<std::string> ReadPem(const std::string& option, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file.is_open() || text.find("-----BEGIN") == std::string::npos) {
+    return absl::NotFoundError(
+        fmt::format("{}: cannot read {}: expected a PEM file", option, path));
+  }
+  return text;
+}
+
 // Takes one option at words[*at] and its value. Not an option: UNIMPLEMENTED.
 absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Arguments* out) {
   const std::string& word = words[*at];
@@ -94,7 +110,8 @@ absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Argum
   if (word == "--takeover") return out->takeover = true, absl::OkStatus();
   const bool known = word == "--daemon" || word == "--operator" || word == "--token-file" ||
                      word == "--passphrase" || word == "-o" || word == "--events" ||
-                     word == "--timeout";
+                     word == "--timeout" || word == "--tls-ca" || word == "--tls-cert" ||
+                     word == "--tls-key" || word == "--tls-server-name";
   if (!known) return Wrong("option", word, "one that --help lists");
   if (*at + 1 == words.size()) return Wrong(word, "", "a value after it");
   const std::string& value = words[++*at];
@@ -102,6 +119,16 @@ absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Argum
   if (word == "--operator") out->operator_ = value;
   if (word == "--passphrase") out->passphrase = value;
   if (word == "-o") out->out_path = value;
+  if (word == "--tls-server-name") out->tls_server_name = value;
+  for (const auto& [option, text] :
+       {std::pair<std::string_view, std::string*>{"--tls-ca", &out->tls_ca},
+        {"--tls-cert", &out->tls_cert},
+        {"--tls-key", &out->tls_key}}) {
+    if (word != option) continue;
+    absl::StatusOr<std::string> pem = ReadPem(word, value);
+    if (!pem.ok()) return pem.status();
+    *text = *std::move(pem);
+  }
   if (word == "--token-file") {
     absl::StatusOr<std::string> token = ReadToken(value);
     if (!token.ok()) return token.status();
@@ -160,6 +187,9 @@ absl::StatusOr<Arguments> ParseArguments(const std::vector<std::string>& words) 
     }
   }
   if (command == nullptr) return absl::InvalidArgumentError("which command? --help lists them");
+  if (out.tls_ca.empty() != out.tls_cert.empty() || out.tls_ca.empty() != out.tls_key.empty()) {
+    return Wrong("--tls-ca, --tls-cert, --tls-key", "some", "all three, or none");
+  }
   out.command = command->command;
   if (absl::Status checked = CheckOperand(*command, operand_given, &out); !checked.ok())
     return checked;

@@ -18,10 +18,15 @@ enum class Command { kHelp, kStatus, kPeers, kConnect, kDisconnect, kSubmit, kTo
 
 struct Arguments {
   Command command = Command::kHelp;
-  std::string operand;     // FILE, N, HASH, ADDR or KEY
-  std::string daemon;      // where a core attaches
-  std::string operator_;   // where operators connect; empty: `daemon` is tried
-  std::string token;       // from the token file
+  std::string operand;    // FILE, N, HASH, ADDR or KEY
+  std::string daemon;     // where a core attaches
+  std::string operator_;  // where operators connect; empty: `daemon` is tried
+  std::string token;      // from the token file
+  // Contents of the TLS files: all three, or none.
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_server_name;
   std::string passphrase;  // empty: the daemon is asked
   std::string out_path;
   std::chrono::seconds timeout{10};

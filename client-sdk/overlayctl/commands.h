@@ -5,6 +5,9 @@
 #ifndef OVERLAY_CLIENT_SDK_OVERLAYCTL_COMMANDS_H_
 #define OVERLAY_CLIENT_SDK_OVERLAYCTL_COMMANDS_H_
 
+#include <grpcpp/channel.h>
+
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -19,8 +22,11 @@ absl::Status RunCoreCommand(const Arguments& arguments);
 
 // The network that the daemon is of, from its operator's listener; 32 bytes.
 absl::StatusOr<std::string> AskNetworkId(const Arguments& arguments);
-// OK when something listens at that address and speaks gRPC.
-absl::Status CheckReachable(const std::string& address, std::chrono::seconds timeout);
+// To a listener of the daemon, by TLS where the arguments have it.
+std::shared_ptr<grpc::Channel> MakeChannel(const Arguments& arguments, const std::string& address);
+// OK when something listens at the core's address, speaks gRPC, and each takes the other's
+// certificate where there is TLS.
+absl::Status CheckReachable(const Arguments& arguments);
 
 std::string HexText(std::string_view bytes);
 void PrintLine(std::string_view text);

@@ -299,10 +299,6 @@ absl::Status Top(const Arguments& arguments, Client& client) {
   options.after_everything_sent = false;
   options.timeout = arguments.timeout;
   const auto transactions = client.TopTransactions(options);
-  if (absl::IsFailedPrecondition(transactions.status())) {
-    return absl::FailedPreconditionError(fmt::format("{}: attach a core, whose mempool it is",
-                                                     std::string(transactions.status().message())));
-  }
   if (!transactions.ok()) return transactions.status();
   std::vector<std::string> listed;
   for (const TopTransaction& tx : *transactions) {
@@ -328,14 +324,15 @@ absl::Status Top(const Arguments& arguments, Client& client) {
 
 }  // namespace
 
-absl::Status CheckReachable(const std::string& address, std::chrono::seconds timeout) {
-  const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
-  const auto until = std::chrono::system_clock::now() + timeout;
+absl::Status CheckReachable(const Arguments& arguments) {
+  const auto channel = MakeChannel(arguments, arguments.daemon);
+  const auto until = std::chrono::system_clock::now() + arguments.timeout;
   for (grpc_connectivity_state state = channel->GetState(true); state != GRPC_CHANNEL_READY;
        state = channel->GetState(true)) {
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || !channel->WaitForStateChange(state, until)) {
       return absl::UnavailableError(fmt::format(
-          "nothing answers at {}: does the daemon run, and is that its api.listen?", address));
+          "nothing answers at {}: does the daemon run, is that its api.listen{}?", arguments.daemon,
+          arguments.tls_ca.empty() ? "" : ", and do the certificates fit"));
     }
   }
   return absl::OkStatus();
@@ -348,11 +345,14 @@ absl::Status RunCoreCommand(const Arguments& arguments) {
     if (!read.ok()) return read.status();
     transaction = *std::move(read);
   }
-  if (absl::Status there = CheckReachable(arguments.daemon, arguments.timeout); !there.ok())
-    return there;
+  if (absl::Status there = CheckReachable(arguments); !there.ok()) return there;
   ClientOptions options;
   options.target = arguments.daemon;
   options.token = arguments.token;
+  options.tls_ca = arguments.tls_ca;
+  options.tls_cert = arguments.tls_cert;
+  options.tls_key = arguments.tls_key;
+  options.tls_server_name = arguments.tls_server_name;
   options.network_passphrase = arguments.passphrase;
   options.agent = "overlayctl";
   options.observer = arguments.command == Command::kTop || arguments.command == Command::kWatch;

@@ -46,8 +46,7 @@ class OperatorClient {
  public:
   explicit OperatorClient(const Arguments& arguments)
       : arguments_(arguments),
-        stub_(v1::Operator::NewStub(
-            grpc::CreateChannel(OperatorAddress(arguments), grpc::InsecureChannelCredentials()))) {}
+        stub_(v1::Operator::NewStub(MakeChannel(arguments, OperatorAddress(arguments)))) {}
   v1::Operator::Stub& stub() { return *stub_; }
   std::unique_ptr<grpc::ClientContext> Context() const {
     auto context = std::make_unique<grpc::ClientContext>();
@@ -230,6 +229,19 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
 }
 
 }  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(const Arguments& arguments, const std::string& address) {
+  if (arguments.tls_ca.empty()) {
+    return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  }
+  grpc::ChannelArguments args;
+  if (!arguments.tls_server_name.empty()) args.SetSslTargetNameOverride(arguments.tls_server_name);
+  grpc::SslCredentialsOptions tls;
+  tls.pem_root_certs = arguments.tls_ca;
+  tls.pem_cert_chain = arguments.tls_cert;
+  tls.pem_private_key = arguments.tls_key;
+  return grpc::CreateCustomChannel(address, grpc::SslCredentials(tls), args);
+}
 
 std::string HexText(std::string_view bytes) {
   return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});

@@ -40,6 +40,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const ClientOptions& opti
   };
   if (handler == nullptr) return wrong("handler", "null", "an object that outlives the client");
   if (options.target.empty()) return wrong("target", "", "unix:PATH or IP:PORT");
+  if (options.tls_ca.empty() != options.tls_cert.empty() ||
+      options.tls_ca.empty() != options.tls_key.empty()) {
+    return wrong("tls_ca, tls_cert, tls_key", "some", "all three, or none");
+  }
   if (!options.network_id.empty() && options.network_id.size() != kHashBytes) {
     return wrong("network_id", fmt::format("{} bytes", options.network_id.size()), "32 bytes");
   }
@@ -70,7 +74,7 @@ std::string RandomInstance() {
   return bytes;
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
+std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   grpc::ChannelArguments args;
   args.SetInt("grpc.use_local_subchannel_pool", 1);  // two channels, two connections
   args.SetInt("grpc.http2.bdp_probe", 0);
@@ -81,7 +85,15 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, 4 << 20);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), args);
+  if (options.tls_ca.empty()) {
+    return grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), args);
+  }
+  if (!options.tls_server_name.empty()) args.SetSslTargetNameOverride(options.tls_server_name);
+  grpc::SslCredentialsOptions tls;
+  tls.pem_root_certs = options.tls_ca;
+  tls.pem_cert_chain = options.tls_cert;
+  tls.pem_private_key = options.tls_key;
+  return grpc::CreateCustomChannel(options.target, grpc::SslCredentials(tls), args);
 }
 
 absl::Status ToAbsl(const grpc::Status& status) {
@@ -110,8 +122,8 @@ ClientImpl::ClientImpl(const ClientOptions& options, std::string network_id, Han
       network_id_(std::move(network_id)),
       core_instance_(RandomInstance()),
       handler_(handler),
-      scp_channel_(MakeChannel(options.target)),
-      main_channel_(MakeChannel(options.target)),
+      scp_channel_(MakeChannel(options)),
+      main_channel_(MakeChannel(options)),
       scp_stub_(v1::Core::NewStub(scp_channel_)),
       main_stub_(v1::Core::NewStub(main_channel_)),
       scp_(options.queue_messages_max, options.queue_bytes_max),

@@ -196,6 +196,19 @@ TEST_F(ConfigTest, ListenersOffLoopbackAreRefused) {
   EXPECT_THAT(Parse({"--operator.listen", "192.0.2.1:1"}),
               StatusIs(StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("operator.listen"), HasSubstr("mutual TLS"))));
+  const std::vector<std::string> tls = {"--operator.listen",        "192.0.2.1:1",
+                                        "--operator.tls_cert",      "/cert",
+                                        "--operator.tls_client_ca", "/ca"};
+  EXPECT_THAT(Parse(tls), StatusIs(StatusCode::kInvalidArgument,
+                                   AllOf(HasSubstr("operator.tls_key"), HasSubstr("together"))));
+  std::vector<std::string> whole = tls;
+  whole.insert(whole.end(), {"--operator.tls_key", "/key"});
+  EXPECT_OK(Parse(whole));
+  EXPECT_OK(Parse({"--api.listen", "127.0.0.1:0", "--api.tls_cert", "/cert", "--api.tls_key",
+                   "/key", "--api.tls_client_ca", "/ca"}));
+  EXPECT_THAT(Parse({"--api.listen", "unix:/core", "--api.tls_key", "/key"}),
+              StatusIs(StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("api.tls_key: \"/key\""), HasSubstr("unix socket"))));
   EXPECT_THAT(Parse({"--api.listen", "127.0.0.1:0"}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("api.token_file")));
   EXPECT_OK(Parse({"--api.listen", "127.0.0.1:0", "--api.insecure_loopback", "true"}));

@@ -52,8 +52,14 @@ enum class SetType : uint8_t { kTxSet = 1, kQuorumSet = 2 };
 enum class TxLane : uint8_t { kClassic = 1, kSoroban = 2 };
 
 struct ClientOptions {
-  std::string target;              // "unix:/path" or "127.0.0.1:port"
-  std::string token;               // of a loopback listener that wants one
+  std::string target;  // "unix:/path" or "host:port"
+  std::string token;   // of a listener that wants one
+  // Mutual TLS, PEM texts; all three or none. The daemon's certificate must be of these authorities
+  // and name the target's host, or `tls_server_name` where that is given.
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_server_name;
   std::string network_passphrase;  // its SHA-256 is the network id
   std::string network_id;      // instead of the passphrase, where only the id is known; 32 bytes
   std::string agent = "core";  // shown to operators; 64 bytes at most
