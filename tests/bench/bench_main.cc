@@ -41,7 +41,8 @@ constexpr char kHelp[] =
   idle       what a daemon with nothing to do costs, alone and with four peers, beside a bare server
 
   --nodes N        scp: daemons, 2 to 16 (2)
-  --count K        scp: envelopes, floor: paced round trips of each kind, 1 to 1000000 (5000, 1000)
+  --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000); 1 to
+                   1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
   --seconds S      isolation: measured (20); stall: each part (30); idle: each part (60); 1 to 600
   --from A --to B  isolation: where the cores attach
