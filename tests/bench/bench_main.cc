@@ -49,8 +49,8 @@ constexpr char kHelp[] =
   --daemon PATH    the overlayd to run (that of the same build)
   --json           the last line is one JSON object
 
-Times count from when a send was meant to happen. When more than 1 % of the sends are late by a whole
-gap, the machine could not keep the pace: the run is invalid and the exit code 1.
+Times count from when a send was meant to happen. When more than 1 % of the sends are late by a
+whole gap, the machine could not keep the pace: the run is invalid and the exit code 1.
 )";
 
 struct Arguments {
