@@ -124,8 +124,8 @@ TEST_F(Liveness, ACoreThatLeavesKeepAlivesUnansweredIsDetached) {
   while (calls < 2) {  // Scp and Transactions
     OnLoop([&](Time) { calls = sessions_->core()->calls.size(); });
   }
-  // Nothing but answers to keep-alives goes up now. More of them than gRPC sends by itself while
-  // nothing else is sent.
+  // Nothing but answers to keep-alives goes up now. More of them than the two pings without data
+  // that gRPC allows a client: a server that stopped there would never find out.
   const uint64_t before = relay_->bytes_up();
   while (relay_->bytes_up() < before + 6 * kPingBytes) std::this_thread::yield();
   EXPECT_TRUE(Told<flood::CoreDetached>().empty());
