@@ -183,7 +183,8 @@ void SetFetcher::AddFirst(Want& want, const std::vector<PeerId>& named) {
 void SetFetcher::OnPeerConnected(Time now, PeerId peer, ActionList& out) {
   peers_.insert(std::lower_bound(peers_.begin(), peers_.end(), peer), peer);
   for (auto& [key, want] : wants_) {
-    if (!want.member || !want.active.empty()) continue;
+    // One that only waits for slow sources is glad of another.
+    if (!want.member || CountedActive(want) > 0) continue;
     AddSourceTo(want, peer);
     Pump(now, key, want, out);
   }
@@ -214,11 +215,15 @@ void SetFetcher::AddSource(Time now, const SetKey& key, PeerId peer, ActionList&
 
 // ---- requests ---------------------------------------------------------------------------------
 
+size_t SetFetcher::PlacesLeft() const {
+  size_t taken = 0;
+  for (const auto& [key, want] : wants_) taken += want.member && !want.active.empty();
+  return taken < limits_.set_core_fetch_max ? limits_.set_core_fetch_max - taken : 0;
+}
+
 bool SetFetcher::HasPlace(const Want& want) const {
-  if (!want.member || !want.active.empty()) return true;  // prefetches were counted when they began
-  size_t active = 0;
-  for (const auto& [key, other] : wants_) active += other.member && !other.active.empty();
-  return active < limits_.set_core_fetch_max;
+  // Prefetches were counted when they began.
+  return !want.member || !want.active.empty() || PlacesLeft() > 0;
 }
 
 uint32_t SetFetcher::CountedActive(const Want& want) const {
@@ -268,9 +273,19 @@ void SetFetcher::Pump(Time now, const SetKey& key, Want& want, ActionList& out) 
 }
 
 void SetFetcher::PumpWaiting(Time now, ActionList& out) {
-  for (auto& [key, want] : wants_) {
-    if (want.member && want.active.empty() && want.deadline == kTimeNever)
-      Pump(now, key, want, out);
+  size_t places = PlacesLeft();
+  for (auto it = wants_.begin(); it != wants_.end() && places > 0; ++it) {
+    Want& want = it->second;
+    if (!want.member || !want.active.empty()) continue;
+    // One that waits for its next pass may have got a source while there was no place: one that
+    // said so, or a peer that it does not know of yet (all its sources are connected).
+    const bool has_untried =
+        want.sources.size() < peers_.size() ||
+        std::any_of(want.sources.begin(), want.sources.end(),
+                    [](const Source& source) { return source.state == SourceState::kUntried; });
+    if (want.deadline != kTimeNever && !has_untried) continue;
+    Pump(now, it->first, want, out);
+    places -= !want.active.empty();
   }
 }
 

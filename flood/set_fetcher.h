@@ -13,8 +13,8 @@
 //   R2  As many sources are asked at once as the core wished (1 to 3, else 1). Not-found,
 //       disconnect and a broken stream move to the next source at once; no first byte within
 //       set_first_byte_timeout_min, or no further byte for 1 s, asks the next one in parallel, and
-//       the slow one stays in the race. Why: a silent source must not cost more than one time-out,
-//       and may only have been slow.
+//       the slow one stays in the race, for 10 s more without a byte or until six are in it. Why: a
+//       silent source must not cost more than one time-out, and may only have been slow.
 //   R3  The SHA-256 of what arrives is computed as it arrives; only a complete answer with the
 //       right hash ends a want, and then all other requests for it are cancelled. A wrong one is an
 //       offence of its source.
@@ -165,6 +165,7 @@ class SetFetcher {
   void Pump(Time now, const SetKey& key, Want& want, ActionList& out);
   // Core wants that had no place (R6).
   void PumpWaiting(Time now, ActionList& out);
+  size_t PlacesLeft() const;
   bool HasPlace(const Want& want) const;
   uint32_t CountedActive(const Want& want) const;
   void Ask(Time now, const SetKey& key, Want& want, Source& source, ActionList& out);

@@ -382,5 +382,35 @@ TEST_F(SetFetcherTest, OfferedByTheCoreEndsTheWant) {
   EXPECT_FALSE(fetcher_.OnHeld(now_, key_, out_));
 }
 
+// A want of the core whose sources are all slow asks a peer that connects at once, not in the next
+// pass.
+TEST_F(SetFetcherTest, APeerThatConnectsIsAskedWhenTheOthersAreSlow) {
+  Connect({1});
+  CoreFetch(key_, std::nullopt, {PeerId{99}, PeerId{1}});
+  EXPECT_THAT(Asked(), ElementsAre(99));
+  At(now_ + limits_.set_first_byte_timeout_min);
+  EXPECT_THAT(Asked(), ElementsAre(1));
+  At(now_ + limits_.set_first_byte_timeout_min);
+  EXPECT_THAT(Asked(), IsEmpty());
+  Connect({2});
+  EXPECT_THAT(Asked(), ElementsAre(2));
+}
+
+// A source that comes while the want has no place is asked when there is one again.
+TEST_F(SetFetcherTest, ASourceThatCameWhileThereWasNoPlaceIsAskedWhenThereIs) {
+  limits_.set_core_fetch_max = 1;
+  CoreFetch(key_);
+  EXPECT_THAT(Asked(), ElementsAre(99));
+  NotFound(99);
+  EXPECT_THAT(Asked(), IsEmpty());  // waits for its next pass, and its place is free
+  const SetKey other = KeyOf(Content(10, 3));
+  CoreFetch(other);
+  EXPECT_THAT(Asked(), ElementsAre(99));
+  fetcher_.AddSource(now_, key_, PeerId{99}, out_);
+  EXPECT_THAT(Asked(), IsEmpty());
+  fetcher_.Cancel(now_, other, out_);
+  EXPECT_THAT(Asked(), ElementsAre(99));
+}
+
 }  // namespace
 }  // namespace overlay::flood
