@@ -315,6 +315,7 @@ void Network::Transmit(size_t from, const SocketAddress& to, absl::Span<const ui
   trace_.Add(now_);
   trace_.Add(from);
   trace_.Add(payload.size());
+  trace_.Add(payload);
   checkers_.OnDatagram(payload);
   const SocketAddress source = AddressOf(from);
   const auto host = hosts_.find(to);

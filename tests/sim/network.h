@@ -8,8 +8,8 @@
 //   ASSERT_TRUE(net.RunUntil(AllConnected(net), 10s)) << net.Replay();
 //
 // Rules
-//   R1  The same options give the same trace(): times and sizes of datagrams, inputs and outputs of
-//       cores.
+//   R1  The same options give the same trace(): times and bytes of datagrams, inputs and outputs of
+//       cores. The bytes only in processes that begin alike (in_child.h).
 //   R2  Each turn of a node is the daemon's: datagrams, deadlines, events, one WriteTurn.
 //       Invariants are checked after it.
 //   R3  More than events_max events, or kTurnsPerMomentMax turns of a node at one moment, is a

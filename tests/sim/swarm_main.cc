@@ -4,13 +4,18 @@
 #include <cstring>
 #include <optional>
 #include <random>
+#include <string>
 #include <string_view>
 
 #include "flood/base/check.h"
 #include "fmt/format.h"
 #include "tests/sim/fault_plan.h"
+#include "tests/sim/in_child.h"
 
 namespace {
+
+constexpr char kGood = '+';
+constexpr char kBad = '-';
 
 constexpr std::string_view kHelp =
     R"(usage: overlay_sim [--seed N] [--seeds COUNT] [--nodes N] [--seconds S]
@@ -62,14 +67,34 @@ const char* Parse(int argc, char** argv, Arguments& out) {
   return nullptr;
 }
 
-void PrintRun(uint64_t seed, const overlay::sim::RunOutcome& run) {
+// How it went, then what is to be printed of it.
+std::string Describe(uint64_t seed, const overlay::sim::RunOutcome& run) {
   const overlay::sim::CheckerCounts& counts = run.counts;
-  fmt::print(
+  std::string text = fmt::format(
       "seed {} {} trace {:016x}: {} nodes, {} faults, {} handshakes, {} datagrams, "
       "{} envelopes ({} delivered), {} sets, {} transactions\n",
       seed, run.ok ? "ok" : "FAILED", run.trace, run.node_count, run.faults, run.handshakes,
       run.datagrams, counts.envelopes_broadcast, counts.envelopes_delivered, counts.sets_delivered,
       counts.transactions_delivered);
+  // A checker that inspected nothing has proved nothing.
+  const bool inspected = counts.envelopes_converged > 0 && counts.sets_converged > 0 &&
+                         counts.datagrams_searched > 0 && run.handshakes > 0;
+  if (!run.ok) text += run.replay;
+  if (run.ok && !inspected) text += fmt::format("seed {}: a checker inspected nothing\n", seed);
+  return (run.ok && inspected ? kGood : kBad) + text;
+}
+
+// False if it failed.
+bool RunSeed(const overlay::sim::FaultPlanOptions& plan) {
+  const std::optional<std::string> said =
+      overlay::sim::InChild([&] { return Describe(plan.seed, overlay::sim::RunFaultPlan(plan)); });
+  if (said) {
+    fmt::print("{}", said->substr(1));
+  } else {
+    fmt::print("seed {} FAILED: it died\n  again: overlay_sim --seed {}\n", plan.seed, plan.seed);
+  }
+  std::fflush(stdout);
+  return said && said->front() == kGood;
 }
 
 }  // namespace
@@ -91,16 +116,7 @@ int main(int argc, char** argv) {
   int failures = 0;
   for (uint64_t i = 0; i < arguments.seeds; ++i) {
     arguments.plan.seed = first + i;
-    const overlay::sim::RunOutcome run = overlay::sim::RunFaultPlan(arguments.plan);
-    PrintRun(arguments.plan.seed, run);
-    if (!run.ok) fmt::print("{}", run.replay);
-    // A checker that inspected nothing has proved nothing.
-    const bool inspected = run.counts.envelopes_converged > 0 && run.counts.sets_converged > 0 &&
-                           run.counts.datagrams_searched > 0 && run.handshakes > 0;
-    if (run.ok && !inspected)
-      fmt::print("seed {}: a checker inspected nothing\n", arguments.plan.seed);
-    failures += !run.ok || !inspected;
-    std::fflush(stdout);
+    failures += !RunSeed(arguments.plan);
   }
   if (arguments.seeds > 1) fmt::print("{} of {} seeds failed\n", failures, arguments.seeds);
   return failures == 0 ? 0 : 1;
