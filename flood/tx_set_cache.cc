@@ -31,7 +31,7 @@ bool TxSetCache::InsertGuest(const SetHash& hash, Bytes bytes, LedgerSeq named_f
   Entry& entry = entries_[hash];
   bytes_ += bytes.size();
   guest_bytes_ += bytes.size();
-  guest_bytes_of_[from] += bytes.size();
+  if (!bytes.empty()) guest_bytes_of_[from] += bytes.size();
   entry.bytes = std::move(bytes);
   entry.slot = named_for;
   entry.guest = true;
@@ -39,13 +39,15 @@ bool TxSetCache::InsertGuest(const SetHash& hash, Bytes bytes, LedgerSeq named_f
   entry.order = next_order_++;
   ShrinkGuests(hash);
   ShrinkAll(hash);
-  return true;
+  return entries_.contains(hash);
 }
 
 void TxSetCache::Promote(Entry& entry) {
   if (!entry.guest) return;
   entry.guest = false;
   entry.slot.reset();  // what unjudged envelopes said of the slot binds nothing (R2)
+
+  if (entry.bytes.empty()) return;  // its peer may have no share
   guest_bytes_ -= entry.bytes.size();
   auto share = guest_bytes_of_.find(entry.from);
   share->second -= entry.bytes.size();
@@ -150,7 +152,7 @@ void TxSetCache::CheckInvariants() const {
     if (!entry.guest) continue;
     OVERLAY_CHECK(entry.slot.has_value());
     guest_bytes += entry.bytes.size();
-    guest_bytes_of[entry.from] += entry.bytes.size();
+    if (!entry.bytes.empty()) guest_bytes_of[entry.from] += entry.bytes.size();
   }
   OVERLAY_CHECK(bytes == bytes_);
   OVERLAY_CHECK(guest_bytes == guest_bytes_);

@@ -123,5 +123,26 @@ TEST_F(TxSetCacheTest, ListsNewestSlotFirst) {
   EXPECT_EQ(list[2].hash, Hash(3));
 }
 
+// A set of no bytes is a set, and its peer has no share for it: the share that others gave the peer
+// may go before it.
+TEST_F(TxSetCacheTest, AnEmptyGuestOutlivesItsPeersShare) {
+  EXPECT_TRUE(cache_.InsertGuest(Hash(1), Bytes(), LedgerSeq{10}, PeerId{1}));
+  EXPECT_TRUE(cache_.InsertGuest(Hash(2), Size(10), LedgerSeq{10}, PeerId{1}));
+  cache_.CheckInvariants();
+  cache_.MakeMember(Hash(2));
+  cache_.CheckInvariants();
+  Close(100);
+  EXPECT_FALSE(Held(1));
+  EXPECT_EQ(cache_.guest_bytes(), 0u);
+}
+
+// R3: the heaviest may be who has just come; it is told that its set was not kept.
+TEST_F(TxSetCacheTest, AGuestThatMakesItsPeerTheHeaviestIsNotKept) {
+  EXPECT_TRUE(cache_.InsertGuest(Hash(1), Size(200), LedgerSeq{10}, PeerId{1}));
+  EXPECT_FALSE(cache_.InsertGuest(Hash(2), Size(201), LedgerSeq{10}, PeerId{2}));
+  EXPECT_TRUE(Held(1));
+  EXPECT_FALSE(Held(2));
+}
+
 }  // namespace
 }  // namespace overlay::flood
