@@ -125,7 +125,17 @@ void SetExchange::NameFromPeer(Time now, PeerId peer, const SetKey& key, LedgerS
     return;
   }
   if (offers_.IsOpen(key)) return;  // on its way from the core
-  fetcher_.Prefetch(now, key, slot, peer, out);
+  const bool is_new = !fetcher_.IsWanted(key);
+  if (!fetcher_.Prefetch(now, key, slot, peer, out) || !is_new) return;
+  for (PeerId holder : HoldersOf(key)) fetcher_.AddSource(now, key, holder, out);
+}
+
+std::vector<PeerId> SetExchange::HoldersOf(const SetKey& key) const {
+  std::vector<PeerId> holders;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.has.contains(key)) holders.push_back(id);
+  }
+  return holders;
 }
 
 void SetExchange::OnEnvelopeFromCore(Time now, const EnvelopeRefs& refs, bool from_peer,
@@ -145,7 +155,9 @@ void SetExchange::NameFromCore(Time now, const SetKey& key, LedgerSeq slot, bool
   if (Find(key) != nullptr) return;
   // Of its own envelope the core holds the sets, or will say that it does not by asking.
   if (!from_peer) server_.Promise(key);
-  if (from_peer || fetcher_.IsWanted(key)) fetcher_.WantForCore(now, key, slot, out);
+  if (from_peer || fetcher_.IsWanted(key)) {
+    fetcher_.WantForCore(now, key, slot, HoldersOf(key), out);
+  }
 }
 
 // ---- core -------------------------------------------------------------------------------------
@@ -236,7 +248,8 @@ void SetExchange::OnFetch(Time now, const FetchSet& fetch, ActionList& out) {
                              .slot = fetch.slot,
                              .named = {},
                              .sources = fetch.sources,
-                             .until_cancelled = fetch.until_cancelled};
+                             .until_cancelled = fetch.until_cancelled,
+                             .holders = HoldersOf(key)};
   for (const NodeKey& node : fetch.peers) {
     const auto peer = std::find_if(peers_.begin(), peers_.end(),
                                    [&](const auto& entry) { return entry.second.key == node; });
@@ -245,9 +258,6 @@ void SetExchange::OnFetch(Time now, const FetchSet& fetch, ActionList& out) {
   if (!fetcher_.Fetch(now, want, out)) {
     out.push_back(CoreOutput(FetchFailed{key, FetchFailure::kNoRoom}));
     return;
-  }
-  for (const auto& [id, peer] : peers_) {
-    if (peer.has.contains(key)) fetcher_.AddSource(now, key, id, out);
   }
   UpdateGauges();
 }

@@ -93,6 +93,7 @@ class SetExchange {
   void Enter(Time now, const SetKey& key, LedgerSeq slot, ActionList& out);
   void Keep(Time now, FetchedSet fetched, ActionList& out);
   void NameFromPeer(Time now, PeerId peer, const SetKey& key, LedgerSeq slot, ActionList& out);
+  std::vector<PeerId> HoldersOf(const SetKey& key) const;  // as they said
   void NameFromCore(Time now, const SetKey& key, LedgerSeq slot, bool from_peer, ActionList& out);
   void UpdateGauges();
 

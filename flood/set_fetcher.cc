@@ -44,12 +44,13 @@ bool SetFetcher::Prefetch(Time now, const SetKey& key, LedgerSeq slot, PeerId na
   } else if (!it->second.member && it->second.slot) {
     it->second.slot = std::max(*it->second.slot, slot);
   }
-  AddSourceTo(it->second, named_by);
+  AddSourceTo(it->second, named_by, SourceKind::kSender);
   Pump(now, key, it->second, out);
   return true;
 }
 
-void SetFetcher::WantForCore(Time now, const SetKey& key, LedgerSeq slot, ActionList& out) {
+void SetFetcher::WantForCore(Time now, const SetKey& key, LedgerSeq slot,
+                             const std::vector<PeerId>& holders, ActionList& out) {
   auto it = wants_.find(key);
   if (it == wants_.end()) {
     if (core_wants_ >= kCoreWantCountMax) return;
@@ -63,6 +64,7 @@ void SetFetcher::WantForCore(Time now, const SetKey& key, LedgerSeq slot, Action
     want.slot = slot;
   }
   want.named_by_core = true;
+  for (PeerId peer : holders) AddSourceTo(want, peer, SourceKind::kHolder);
   Pump(now, key, want, out);
 }
 
@@ -83,6 +85,7 @@ bool SetFetcher::Fetch(Time now, const CoreFetch& fetch, ActionList& out) {
   want.until_cancelled = want.until_cancelled || fetch.until_cancelled;
   want.parallel = std::clamp(std::max(want.parallel, fetch.sources), 1u, kParallelSourcesMax);
   AddFirst(want, fetch.named);
+  for (PeerId peer : fetch.holders) AddSourceTo(want, peer, SourceKind::kHolder);
   Pump(now, fetch.key, want, out);
   return true;
 }
@@ -152,13 +155,20 @@ SetFetcher::Wants::iterator SetFetcher::Remove(Wants::iterator it, ActionList& o
 
 // ---- sources ----------------------------------------------------------------------------------
 
-void SetFetcher::AddSourceTo(Want& want, PeerId peer) {
-  for (Source& source : want.sources) {
-    if (source.peer != peer) continue;
-    if (source.state == SourceState::kFailed) source.state = SourceState::kUntried;
-    return;
+void SetFetcher::AddSourceTo(Want& want, PeerId peer, SourceKind kind) {
+  Source added{peer, kind};
+  const auto found = std::find_if(want.sources.begin(), want.sources.end(),
+                                  [&](const Source& source) { return source.peer == peer; });
+  if (found != want.sources.end()) {
+    if (found->state == SourceState::kFailed) found->state = SourceState::kUntried;
+    if (found->kind <= kind) return;
+    added.state = found->state;
+    want.sources.erase(found);
   }
-  if (want.sources.size() < kSourceCountMax) want.sources.push_back({peer});
+  if (want.sources.size() >= kSourceCountMax) return;
+  const auto behind = std::find_if(want.sources.begin(), want.sources.end(),
+                                   [&](const Source& source) { return source.kind > kind; });
+  want.sources.insert(behind, added);
 }
 
 void SetFetcher::AddFirst(Want& want, const std::vector<PeerId>& named) {
@@ -170,9 +180,10 @@ void SetFetcher::AddFirst(Want& want, const std::vector<PeerId>& named) {
       if (found->state == SourceState::kFailed) found->state = SourceState::kUntried;
       const size_t from = static_cast<size_t>(found - want.sources.begin());
       if (from < at) continue;  // named twice
+      found->kind = SourceKind::kNamedByCore;
       std::rotate(want.sources.begin() + at, found, found + 1);
     } else if (want.sources.size() < kSourceCountMax) {
-      want.sources.insert(want.sources.begin() + at, Source{peer});
+      want.sources.insert(want.sources.begin() + at, Source{peer, SourceKind::kNamedByCore});
     } else {
       continue;
     }
@@ -185,7 +196,7 @@ void SetFetcher::OnPeerConnected(Time now, PeerId peer, ActionList& out) {
   for (auto& [key, want] : wants_) {
     // One that only waits for slow sources is glad of another.
     if (!want.member || CountedActive(want) > 0) continue;
-    AddSourceTo(want, peer);
+    AddSourceTo(want, peer, SourceKind::kOther);
     Pump(now, key, want, out);
   }
 }
@@ -209,7 +220,7 @@ void SetFetcher::OnPeerDisconnected(Time now, PeerId peer, ActionList& out) {
 void SetFetcher::AddSource(Time now, const SetKey& key, PeerId peer, ActionList& out) {
   auto it = wants_.find(key);
   if (it == wants_.end()) return;
-  AddSourceTo(it->second, peer);
+  AddSourceTo(it->second, peer, SourceKind::kHolder);
   Pump(now, key, it->second, out);
 }
 
@@ -245,7 +256,7 @@ void SetFetcher::Pump(Time now, const SetKey& key, Want& want, ActionList& out) 
       for (PeerId peer : peers_) {
         const bool known = std::any_of(want.sources.begin(), want.sources.end(),
                                        [&](const Source& s) { return s.peer == peer; });
-        if (!known) AddSourceTo(want, peer);
+        if (!known) AddSourceTo(want, peer, SourceKind::kOther);
       }
       source = next_untried();
     }
@@ -498,6 +509,8 @@ void SetFetcher::CheckInvariants() const {
     prefetches += want.prefetch;
     if (want.prefetch) ++prefetches_of[want.named_by];
     OVERLAY_CHECK(want.sources.size() <= kSourceCountMax);
+    OVERLAY_CHECK(std::is_sorted(want.sources.begin(), want.sources.end(),
+                                 [](const Source& a, const Source& b) { return a.kind < b.kind; }));
     OVERLAY_CHECK(want.active.size() <= kActivePerWantMax);
     for (RequestId id : want.active) {
       const Request& request = requests_.at(id);

@@ -78,11 +78,12 @@ class SetFetcher {
   SetFetcher(const Limits& limits, const SlotWindow& window, SetStats& stats)
       : limits_(limits), window_(window), stats_(stats) {}
 
-  // ---- what is wanted
+  // ---- what is wanted. `holders`: peers that said before that they hold it.
   // A peer's envelope names a set that is not held. False: over a budget, no want was made.
   bool Prefetch(Time now, const SetKey& key, LedgerSeq slot, PeerId named_by, ActionList& out);
   // The core broadcast an envelope that names it: the want binds to that slot.
-  void WantForCore(Time now, const SetKey& key, LedgerSeq slot, ActionList& out);
+  void WantForCore(Time now, const SetKey& key, LedgerSeq slot, const std::vector<PeerId>& holders,
+                   ActionList& out);
   // The core asks. `named` come first, in order. A second call only widens. False: no place
   // (kNoRoom).
   struct CoreFetch {
@@ -91,6 +92,7 @@ class SetFetcher {
     std::vector<PeerId> named;
     uint32_t sources = 1;
     bool until_cancelled = false;
+    std::vector<PeerId> holders = {};
   };
   bool Fetch(Time now, const CoreFetch& fetch, ActionList& out);
   // The core no longer asks; the want goes unless envelopes still name it. False if it did not ask.
@@ -103,7 +105,7 @@ class SetFetcher {
   // ---- sources
   void OnPeerConnected(Time now, PeerId peer, ActionList& out);
   void OnPeerDisconnected(Time now, PeerId peer, ActionList& out);
-  // `peer` holds it, or has named it in an envelope. No effect unless it is wanted.
+  // `peer` said that it holds it. No effect unless it is wanted.
   void AddSource(Time now, const SetKey& key, PeerId peer, ActionList& out);
 
   // ---- answers; fulfilled wants are appended to `fetched`
@@ -124,8 +126,10 @@ class SetFetcher {
 
  private:
   enum class SourceState : uint8_t { kUntried, kAsked, kFailed };
+  enum class SourceKind : uint8_t { kNamedByCore, kSender, kHolder, kOther };  // in R1's order
   struct Source {
     PeerId peer;
+    SourceKind kind = SourceKind::kOther;
     SourceState state = SourceState::kUntried;
   };
   struct Want {
@@ -137,7 +141,7 @@ class SetFetcher {
     bool core_asked = false;
     bool until_cancelled = false;
     uint32_t parallel = 1;        // 1 to kParallelSourcesMax
-    std::vector<Source> sources;  // in the order of R1, each peer once
+    std::vector<Source> sources;  // ascending in kind, each peer once
     std::vector<RequestId> active;
     uint32_t passes = 0;          // ended without success
     std::optional<Time> started;  // of the first request
@@ -157,8 +161,8 @@ class SetFetcher {
   using Wants = absl::btree_map<SetKey, Want>;
 
   void MakeMember(Want& want);
-  // At the end, or untried again if it had failed.
-  void AddSourceTo(Want& want, PeerId peer);
+  // Behind those of its kind; untried again if it had failed.
+  void AddSourceTo(Want& want, PeerId peer, SourceKind kind);
   void AddFirst(Want& want, const std::vector<PeerId>& named);
   // Begins requests while the want has room for them and untried sources; else arms the retry of
   // R4.

@@ -150,6 +150,32 @@ TEST_F(SetExchangeTest, HaveTxSetWakesAWantAndNewPeersAreToldOfAllThatIsKept) {
   EXPECT_EQ(have.sets[1].slot, LedgerSeq{100});
 }
 
+TEST_F(SetExchangeTest, WhoSaidBeforeThatItHoldsASetIsASourceOfIt) {
+  for (uint64_t peer : {1, 2}) Connect(peer);
+  const SetKey key{SetKind::kTxSet, HashOfContent(content_)};
+  sets_.OnHaveSets(now_, PeerId{2}, {{{key, {100}}}}, out_);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, Names(content_), out_);
+  const RequestSet first = OnlyRequestFor(content_);
+  EXPECT_EQ(first.peer, PeerId{1});  // the sender comes first
+  sets_.OnHeader(now_, {PeerId{1}, first.request, SetHeader{}}, out_);
+  out_.clear();
+  sets_.OnRequestEnded(now_, {PeerId{1}, first.request, true}, out_);
+  EXPECT_EQ(OnlyRequestFor(content_).peer, PeerId{2});
+}
+
+TEST_F(SetExchangeTest, ForTheCoreWhoHoldsASetIsAskedBeforeTheOthers) {
+  for (uint64_t peer : {1, 2}) Connect(peer);
+  const Bytes relayed = Content(10, 2);
+  for (const Bytes& content : {content_, relayed}) {
+    sets_.OnHaveSets(now_, PeerId{2}, {{{{SetKind::kTxSet, HashOfContent(content)}, {100}}}}, out_);
+  }
+  sets_.OnFetch(now_, {{SetKind::kTxSet, HashOfContent(content_)}, LedgerSeq{100}, {}, 1, false},
+                out_);
+  EXPECT_EQ(OnlyRequestFor(content_).peer, PeerId{2});
+  sets_.OnEnvelopeFromCore(now_, Names(relayed), /*from_peer=*/true, out_);
+  EXPECT_EQ(OnlyRequestFor(relayed).peer, PeerId{2});
+}
+
 TEST_F(SetExchangeTest, OfferIsServableWhenSaidSoAndPromisedFromItsFirstChunk) {
   Connect(1);
   const SetKey key{SetKind::kTxSet, HashOfContent(content_)};

@@ -250,6 +250,21 @@ TEST_F(SetFetcherTest, CoresFetchAsksNamedPeersFirstThenHoldersThenEverybody) {
   EXPECT_TRUE(fetched_[0].wanted_by_core && fetched_[0].core_asked);
 }
 
+TEST_F(SetFetcherTest, SendersOfEnvelopesComeBeforeThoseWhoSayThatTheyHoldIt) {
+  Connect({1, 2, 3, 4});
+  fetcher_.Prefetch(now_, key_, LedgerSeq{5}, PeerId{1}, out_);
+  for (uint64_t peer : {2, 3}) fetcher_.AddSource(now_, key_, PeerId{peer}, out_);
+  fetcher_.Prefetch(now_, key_, LedgerSeq{5}, PeerId{4}, out_);
+  fetcher_.Prefetch(now_, key_, LedgerSeq{5}, PeerId{3}, out_);  // is a sender now
+  EXPECT_THAT(Asked(), ElementsAre(1));
+  NotFound(1);
+  EXPECT_THAT(Asked(), ElementsAre(4));
+  NotFound(4);
+  EXPECT_THAT(Asked(), ElementsAre(3));
+  NotFound(3);
+  EXPECT_THAT(Asked(), ElementsAre(2));
+}
+
 TEST_F(SetFetcherTest, ThreeSourcesRaceAndLosersAreCancelled) {
   Connect({1, 2, 3, 4});
   EXPECT_TRUE(CoreFetch(key_, LedgerSeq{5}, {PeerId{1}, PeerId{2}, PeerId{3}, PeerId{4}}, 7));

@@ -67,8 +67,11 @@ class Model {
   Model(const Limits& limits, const SlotWindow& window) : limits_(limits), window_(window) {}
 
   enum class State : uint8_t { kUntried, kAsked, kFailed };
+  // In this order they are asked; those of a kind in the order in which they became it.
+  enum Kind : uint8_t { kNamedByCore, kSender, kHolder, kOther };
   struct Source {
     PeerId peer;
+    Kind kind = kOther;
     State state = State::kUntried;
   };
   struct Want {
@@ -110,13 +113,15 @@ class Model {
     }
     Want& want = wants[key];
     if (!want.member && *want.slot < slot) want.slot = slot;
-    AddSource(now, key, by);
+    AddSource(now, key, by, kSender);
     return true;
   }
-  void WantForCore(Time now, const SetKey& key, LedgerSeq slot) {
+  void WantForCore(Time now, const SetKey& key, LedgerSeq slot,
+                   const std::vector<PeerId>& holders) {
     Want& want = wants[key];
     Bind(want, slot);
     want.named_by_core = true;
+    for (const PeerId peer : holders) Add(want, peer, kHolder);
     Pump(now, key);
   }
   void Fetch(Time now, const SetFetcher::CoreFetch& fetch) {
@@ -133,7 +138,7 @@ class Model {
     };
     for (const PeerId peer : fetch.named) {
       if (has(peer)) continue;
-      Source source{peer, State::kUntried};
+      Source source{peer, kNamedByCore};
       for (const Source& old : want.sources) {
         if (old.peer == peer && old.state == State::kAsked) source.state = State::kAsked;
       }
@@ -143,6 +148,7 @@ class Model {
       if (!has(old.peer)) sources.push_back(old);
     }
     want.sources = sources;
+    for (const PeerId peer : fetch.holders) Add(want, peer, kHolder);
     Pump(now, fetch.key);
   }
   bool Cancel(const SetKey& key) {
@@ -173,7 +179,7 @@ class Model {
   void Connected(Time now, PeerId peer) {
     peers_.insert(peer);
     for (const SetKey& key : Keys()) {
-      if (wants[key].member && Counted(key) == 0) AddSource(now, key, peer);
+      if (wants[key].member && Counted(key) == 0) AddSource(now, key, peer, kOther);
     }
   }
   void Disconnected(Time now, PeerId peer) {
@@ -184,15 +190,9 @@ class Model {
       Pump(now, key);
     }
   }
-  void AddSource(Time now, const SetKey& key, PeerId peer) {
+  void AddSource(Time now, const SetKey& key, PeerId peer, Kind kind) {
     if (!wants.contains(key)) return;
-    Want& want = wants[key];
-    Source* const source = SourceOf(want, peer);
-    if (source == nullptr) {
-      want.sources.push_back({peer, State::kUntried});
-    } else if (source->state == State::kFailed) {
-      source->state = State::kUntried;
-    }
+    Add(wants[key], peer, kind);
     Pump(now, key);
   }
 
@@ -338,7 +338,7 @@ class Model {
       Source* next = Untried(want);
       if (next == nullptr && want.member && Counted(key) == 0) {
         for (const PeerId peer : peers_) {
-          if (SourceOf(want, peer) == nullptr) want.sources.push_back({peer, State::kUntried});
+          if (SourceOf(want, peer) == nullptr) Add(want, peer, kOther);
         }
         next = Untried(want);
       }
@@ -360,10 +360,24 @@ class Model {
     }
   }
   static Source* Untried(Want& want) {
+    Source* first = nullptr;
     for (Source& source : want.sources) {
-      if (source.state == State::kUntried) return &source;
+      if (source.state != State::kUntried) continue;
+      if (first == nullptr || source.kind < first->kind) first = &source;
     }
-    return nullptr;
+    return first;
+  }
+  static void Add(Want& want, PeerId peer, Kind kind) {
+    Source added{peer, kind};
+    if (const Source* old = SourceOf(want, peer)) {
+      if (old->state == State::kAsked) added.state = State::kAsked;
+      if (old->kind <= kind) {
+        SourceOf(want, peer)->state = added.state;
+        return;
+      }
+      std::erase_if(want.sources, [&](const Source& source) { return source.peer == peer; });
+    }
+    want.sources.push_back(added);
   }
   bool CancelSlowest(const SetKey& key) {
     for (Request* request : Open(key)) {
@@ -521,21 +535,28 @@ class Fuzz {
     const bool got = real_.Prefetch(now_, key, slot, peer, out_);
     judge_.Equal("begun", model_.Prefetch(now_, key, slot, peer), got);
   }
+  std::vector<PeerId> PeersHere() {
+    std::vector<PeerId> peers;
+    for (size_t count = in_.Below(3); count > 0; --count) {
+      if (const PeerId peer = AnyPeer(); IsHere(peer)) peers.push_back(peer);
+    }
+    return peers;
+  }
   void CoreWants() {
     const SetKey& key = AnyKey();
     if (in_.Flag()) {
       const LedgerSeq slot = AnySlot();
       judge_.Begin("the core names set {} for slot {}", NumberOf(key), slot.value);
-      model_.WantForCore(now_, key, slot);
-      real_.WantForCore(now_, key, slot, out_);
+      const std::vector<PeerId> holders = PeersHere();
+      model_.WantForCore(now_, key, slot, holders);
+      real_.WantForCore(now_, key, slot, holders, out_);
       return;
     }
     SetFetcher::CoreFetch fetch;
     fetch.key = key;
     if (in_.Flag()) fetch.slot = AnySlot();
-    for (size_t count = in_.Below(3); count > 0; --count) {
-      if (const PeerId peer = AnyPeer(); IsHere(peer)) fetch.named.push_back(peer);
-    }
+    fetch.named = PeersHere();
+    fetch.holders = PeersHere();
     fetch.sources = static_cast<uint32_t>(in_.Below(5));
     fetch.until_cancelled = in_.Below(4) == 3;
     judge_.Begin("the core fetches set {} from {} sources, {} named", NumberOf(key), fetch.sources,
@@ -567,7 +588,7 @@ class Fuzz {
     const PeerId peer = AnyPeer();
     judge_.Begin("{} has set {}", peer.value, NumberOf(key));
     if (!IsHere(peer)) return;
-    model_.AddSource(now_, key, peer);
+    model_.AddSource(now_, key, peer, Model::kHolder);
     real_.AddSource(now_, key, peer, out_);
   }
 
