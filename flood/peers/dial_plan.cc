@@ -121,10 +121,17 @@ void DialPlan::Rebuild(Time now, ActionList& out) {
     }
   }
   absl::erase_if(names_, [&](const auto& item) { return !hosts.contains(item.first); });
-  const bool added = targets_.size() > count_before;
-  const size_t removed =
-      absl::erase_if(targets_, [&](const auto& item) { return !wanted.contains(item.first); });
-  if (added || removed > 0) {
+  bool changed = targets_.size() > count_before;
+  for (auto& [address, target] : targets_) {
+    const bool given = wanted.contains(address);
+    changed = changed || given != target.given;
+    target.given = given;
+  }
+  absl::erase_if(targets_, [this](const auto& item) {
+    const auto& [address, target] = item;
+    return !target.given && !(target.connected && EntryOfName(address, target) != nullptr);
+  });
+  if (changed) {
     ConfiguredAddresses configured;
     configured.addresses.assign(wanted.begin(), wanted.end());
     out.emplace_back(PeerCommand(std::move(configured)));
@@ -133,6 +140,19 @@ void DialPlan::Rebuild(Time now, ActionList& out) {
     if (!name.asked) Resolve(now, host, name, out);
   }
   if (next_sweep_ == kTimeNever && !targets_.empty()) next_sweep_ = now + kSweepEvery;
+}
+
+// The entry with this name and port, whether or not the name gives the address now.
+const DialPlan::Entry* DialPlan::EntryOfName(const SocketAddress& address,
+                                             const Target& target) const {
+  for (const auto& entries : entries_) {
+    for (const Entry& entry : entries) {
+      if (!entry.literal && entry.peer.host == target.host && entry.port == address.port) {
+        return &entry;
+      }
+    }
+  }
+  return nullptr;
 }
 
 void DialPlan::AddTarget(Time now, const Entry& entry, const SocketAddress& address,
@@ -256,6 +276,9 @@ void DialPlan::OnPeerConnected(Time now, const PeerInfo& info) {
 void DialPlan::OnPeerDisconnected(Time now, const PeerInfo& info,
                                   const PeerDisconnected& disconnected) {
   connected_.erase(info.key);
+  absl::erase_if(targets_, [&](const auto& item) {
+    return item.second.connected == info.key && !item.second.given;
+  });
   for (auto& [address, target] : targets_) {
     if (target.connected != info.key) continue;
     target.connected.reset();
@@ -266,7 +289,7 @@ void DialPlan::OnPeerDisconnected(Time now, const PeerInfo& info,
                                : disconnected.redial_after;
     const Duration wait =
         BackoffWithFullJitter(limits_.redial_min, limits_.redial_max, target.failures, random_);
-    target.failures = std::min(target.failures + 1, 2u);
+    ++target.failures;
     target.next = now + wait + extra;
   }
 }
@@ -320,9 +343,9 @@ void DialPlan::Describe(std::vector<PeerView>& views) const {
     const auto peer = target.connected ? connected.find(*target.connected) : connected.end();
     const bool is_connected = peer != connected.end();
     PeerView& view = is_connected ? views[peer->second] : views.emplace_back();
-    const auto entry = entry_of.find(address);
-    if (entry != entry_of.end() && view.configured.empty())
-      view.configured = entry->second->peer.text;
+    const auto given = entry_of.find(address);
+    const Entry* entry = given != entry_of.end() ? given->second : EntryOfName(address, target);
+    if (entry != nullptr && view.configured.empty()) view.configured = entry->peer.text;
     view.preferred = view.preferred || target.preferred;
     if (target.last_reason) view.last_reason = target.last_reason;
     if (is_connected) continue;
@@ -360,6 +383,7 @@ void DialPlan::CheckInvariants() const {
   for (const auto& [address, target] : targets_) {
     OVERLAY_CHECK(!target.connected || connected_.contains(*target.connected));
     OVERLAY_CHECK(!target.self || !target.dialling);
+    OVERLAY_CHECK(target.given || target.connected);
   }
   for (const auto& entries : entries_) OVERLAY_CHECK(entries.size() <= kEntryCountMax);
 }

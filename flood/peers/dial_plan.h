@@ -18,10 +18,11 @@
 //       kResolveEvery. A failed resolution is retried without end, 2 s to 30 s, jittered.
 //   R5  Every kSweepEvery each target that is neither connected nor dialled nor waiting is dialled.
 //       Why: it catches what an event missed.
-//   R6  64 addresses of a name are used; a target that its name no longer gives is forgotten unless
-//       connected.
-//   R7  Whenever the addresses of the targets change, transport is told all of them. Why: it keeps
-//       places for them.
+//   R6  64 addresses of a name are used; a target that its name no longer gives is forgotten, a
+//       connected one when it disconnects. Why: a name may give other addresses each time, and a
+//       peer that it led to stays a configured one.
+//   R7  Whenever the addresses that the entries lead to change, transport is told all of them. Why:
+//       it keeps places for them.
 //
 // Bounds   kEntryCountMax entries a source; R6.
 // Cost     O(targets) an event; there are some hundreds. Time: argument only. Threads: none.
@@ -107,6 +108,7 @@ class DialPlan {
     std::string host;  // empty: literal
     bool preferred = false;
     bool self = false;
+    bool given = true;  // false: its name no longer gives it, and it goes with its connection
     std::optional<DialId> dialling;
     std::optional<NodeKey> connected;  // the peer that it led to
     Time connected_at{};
@@ -120,6 +122,7 @@ class DialPlan {
   void Rebuild(Time now, ActionList& out);
   void AddTarget(Time now, const Entry& entry, const SocketAddress& address,
                  absl::btree_set<SocketAddress>& wanted);
+  const Entry* EntryOfName(const SocketAddress& address, const Target& target) const;
   void Resolve(Time now, const std::string& host, Name& name, ActionList& out);
   void DialNow(const SocketAddress& address, Target& target, ActionList& out);
   void Fail(Time now, Target& target, Duration extra, ActionList& out);

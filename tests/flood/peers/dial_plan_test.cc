@@ -77,6 +77,15 @@ class DialPlanTest : public testing::Test {
     now_ = std::max(now_, deadline.value_or(now_));
     return Dialled();
   }
+  // What is dialled next, whenever that is: sweeps come between.
+  std::vector<std::string> NextDialled() {
+    for (int deadline = 0; deadline < 100; ++deadline) {
+      const std::vector<std::string> dialled = Next();
+      if (!dialled.empty()) return dialled;
+    }
+    ADD_FAILURE() << "nothing is dialled any more";
+    return {};
+  }
 
   Limits limits_;
   PeerStats stats_;
@@ -115,9 +124,7 @@ TEST_F(DialPlanTest, FailuresBackOffWithinTheirCapsForEver) {
   for (int failure = 0; failure < 40; ++failure) {
     const Time failed_at = now_;
     End("192.0.2.1:1", CloseReason::kUnreachable);
-    std::vector<std::string> dialled;
-    while (dialled.empty()) dialled = Next();  // the sweep comes between
-    EXPECT_THAT(dialled, ElementsAre("192.0.2.1:1")) << failure;
+    EXPECT_THAT(NextDialled(), ElementsAre("192.0.2.1:1")) << failure;
     EXPECT_LE(now_ - failed_at, cap) << failure;
     longest = std::max(longest, now_ - failed_at);
     cap = std::min(cap * 2, limits_.redial_max);
@@ -136,11 +143,28 @@ TEST_F(DialPlanTest, ConnectedIsNotDialledAndADisconnectIs) {
   gone.redial_after = 5s;
   plan_.OnPeerDisconnected(now_, Info("192.0.2.1:1", Key(1)), gone);
   const Time left = now_;
-  std::vector<std::string> dialled;
-  while (dialled.empty()) dialled = Next();
-  EXPECT_THAT(dialled, ElementsAre("192.0.2.1:1"));
+  EXPECT_THAT(NextDialled(), ElementsAre("192.0.2.1:1"));
   EXPECT_GE(now_ - left, 5s);  // its Goaway's time
   EXPECT_LE(now_ - left, 5s + limits_.redial_min);
+}
+
+// A peer that takes us and drops us at once is no better than one that cannot be reached.
+TEST_F(DialPlanTest, ShortConnectionsBackOffAndALongOneBeginsAnew) {
+  Configure({Entry("192.0.2.1", 1)});
+  Dialled();
+  const auto live = [&](Duration lifetime) {
+    Connected("192.0.2.1:1", Key(1));
+    now_ += lifetime;
+    plan_.OnPeerDisconnected(now_, Info("192.0.2.1:1", Key(1)), PeerDisconnected{});
+    const Time left = now_;
+    NextDialled();
+    return now_ - left;
+  };
+  Duration longest{};
+  for (int i = 0; i < 40; ++i) longest = std::max(longest, live(limits_.redial_max));
+  EXPECT_GT(longest, limits_.redial_max / 2);
+  EXPECT_LE(longest, limits_.redial_max);
+  EXPECT_LE(live(limits_.redial_max + 1ns), limits_.redial_min);
 }
 
 TEST_F(DialPlanTest, WhoDialledUsIsNotDialled) {
@@ -154,6 +178,23 @@ TEST_F(DialPlanTest, WhoDialledUsIsNotDialled) {
   plan_.OnResolved(now_, "host", std::vector<SocketAddress>{SocketAddress::V4(0xc0000203, 0)},
                    out_);
   EXPECT_THAT(Dialled(), IsEmpty());  // its pinned key is connected, from another address
+}
+
+// The address turns out to be another way to a peer that is connected: it is left alone, and no
+// event tells when it is wanted again.
+TEST_F(DialPlanTest, TheSweepDialsWhatAnEventMissed) {
+  Configure({Entry("192.0.2.1", 1)});
+  Dialled();
+  End("192.0.2.1:1", CloseReason::kUnreachable);
+  const PeerInfo elsewhere = Info("198.51.100.9:1", Key(3), true, 9);
+  plan_.OnPeerConnected(now_, elsewhere);
+  Configure({Entry("192.0.2.1", 1, Key(3))}, false, PeerEntrySource::kCore);
+  now_ += limits_.redial_min;
+  EXPECT_THAT(Dialled(), IsEmpty());
+  plan_.OnPeerDisconnected(now_, elsewhere, PeerDisconnected{});
+  EXPECT_THAT(Dialled(), IsEmpty());
+  now_ += kSweepEvery;
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1"));
 }
 
 TEST_F(DialPlanTest, OurselvesAreRememberedAndTheSweepCatchesTheRest) {
@@ -194,13 +235,47 @@ TEST_F(DialPlanTest, NamesAreResolvedToAllTheirAddressesAndAgainAfterThreeFailur
     EXPECT_EQ(std::any_of(out_.begin(), out_.end(),
                           [](const Action& a) { return std::holds_alternative<ResolveHost>(a); }),
               i == 2);
-    while (Next().empty()) {
-    }
+    NextDialled();
   }
   plan_.OnResolved(now_, "service", std::vector<SocketAddress>{SocketAddress::V4(0xc0000203, 0)},
                    out_);
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.3:7"));
+}
+
+// A name that gives other addresses each time takes nothing from the peer that it led to.
+TEST_F(DialPlanTest, ConnectedStaysConfiguredWhenItsNameNoLongerGivesIt) {
+  Configure({Entry("service", 7)});
+  const auto resolve = [&](uint32_t last_byte) {
+    plan_.OnResolved(now_, "service",
+                     std::vector<SocketAddress>{SocketAddress::V4(0xc0000200 + last_byte, 0)},
+                     out_);
+    return Dialled();
+  };
+  EXPECT_THAT(resolve(1), ElementsAre("192.0.2.1:7"));
+  Connected("192.0.2.1:7", Key(1));
+  EXPECT_THAT(resolve(2), ElementsAre("192.0.2.2:7"));
+  EXPECT_THAT(resolve(3), ElementsAre("192.0.2.3:7"));
+  EXPECT_EQ(plan_.target_count(), 2u);  // the second was not connected: it is forgotten
+  EXPECT_TRUE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
+  std::vector<PeerView> views(1);
+  views[0].key = Key(1);
+  plan_.Describe(views);
+  EXPECT_EQ(views[0].configured, "service");
+  plan_.OnPeerDisconnected(now_, Info("192.0.2.1:7", Key(1)), PeerDisconnected{});
   EXPECT_EQ(plan_.target_count(), 1u);
+  EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
+  now_ += 1h;
+  EXPECT_THAT(Dialled(), IsEmpty());
+}
+
+TEST_F(DialPlanTest, ATargetGoesWithItsEntryThoughItIsConnected) {
+  Configure({Entry("service", 7)});
+  plan_.OnResolved(now_, "service", std::vector<SocketAddress>{SocketAddress::V4(0xc0000201, 0)},
+                   out_);
+  Dialled();
+  Connected("192.0.2.1:7", Key(1));
+  Configure({Entry("service", 8)});
+  EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
 }
 
 TEST_F(DialPlanTest, FailedResolutionIsRetriedWithoutEnd) {
