@@ -2,6 +2,8 @@
 #include "flood/overlay_node.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "flood/base/crypto.h"
 #include "flood/peers/peer_score.h"
@@ -37,6 +39,11 @@ class OverlayNodeTest : public testing::Test {
     const auto hash = HashOf<TxHash>(transaction.span());
     Event(TxControlReceived{PeerId{peer}, Inv{{{hash, 100, Lane::kClassic,
                                                 static_cast<uint32_t>(transaction.size())}}}});
+  }
+
+  void Offer(const Bytes& content) {
+    const SetKey key{SetKind::kTxSet, HashOf<SetHash>(content.span())};
+    Core(OfferChunk{key, LedgerSeq{5}, content.size(), 0, content});
   }
 
   XdrBuilder build_{1};
@@ -122,6 +129,61 @@ TEST_F(OverlayNodeTest, ListsWhoIsConnectedWithScoreAndCore) {
   EXPECT_TRUE(views[1].core_present);
   Event(ControlReceived{PeerId{2}, CoreStatus{false}});
   EXPECT_FALSE(node_.ListPeers(now_)[1].core_present);
+}
+
+TEST_F(OverlayNodeTest, AnOffenceHasItsEffectWithTheInputThatBroughtIt) {
+  Connect(1);
+  const int needed =
+      static_cast<int>(kScoreLimit / OffenceWeight(Offence::kMalformedPayload) + 0.5);
+  for (int i = 1; i <= needed; ++i) {
+    Event(EnvelopeReceived{PeerId{1}, Bytes::Copy("no envelope")});
+    EXPECT_EQ(Commands<DropPeer>(out_).size(), i == needed ? 1u : 0u) << i;
+    EXPECT_TRUE(Offences(out_).empty()) << "scored here, not by the owner";
+  }
+}
+
+// What is said to a peer, in order.
+std::vector<std::string> SaidTo(const ActionList& actions) {
+  std::vector<std::string> said;
+  for (const Action& action : actions) {
+    const auto* command = std::get_if<PeerCommand>(&action);
+    if (command == nullptr) continue;
+    if (const auto* control = std::get_if<SendControl>(command)) {
+      if (std::holds_alternative<GetScpState>(control->message)) said.push_back("GetScpState");
+      if (std::holds_alternative<HaveSets>(control->message)) said.push_back("HaveSets");
+      if (std::holds_alternative<CoreStatus>(control->message)) said.push_back("CoreStatus");
+    } else if (const auto* tx = std::get_if<SendTxControl>(command)) {
+      if (std::holds_alternative<Inv>(tx->message)) said.push_back("Inv");
+    }
+  }
+  return said;
+}
+
+TEST_F(OverlayNodeTest, ANewPeerHearsOfScpThenOfSetsThenOfTheCoreThenOfTransactions) {
+  Core(
+      CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
+  Offer(Bytes::Copy("a set"));
+  Core(SubmitTransactions{{{1, build_.Transaction(), {}}}});
+  Connect(1);
+  EXPECT_EQ(SaidTo(out_),
+            (std::vector<std::string>{"GetScpState", "HaveSets", "CoreStatus", "Inv"}));
+}
+
+TEST_F(OverlayNodeTest, ACachedSetIsAnnouncedToThoseNotKnownToHaveItAndServed) {
+  Connect(1);
+  Connect(2);
+  Core(CoreAttached{.judges_transactions = true, .newest_closed = {}});
+  const Bytes content = Bytes::Copy("a set");
+  const SetKey key{SetKind::kTxSet, HashOf<SetHash>(content.span())};
+  Event(ControlReceived{PeerId{1}, HaveSets{{{key, LedgerSeq{5}}}}});
+  Offer(content);
+  const std::vector<SendControl> told = Commands<SendControl>(out_);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].peer, PeerId{2});
+  EXPECT_TRUE(std::holds_alternative<HaveSets>(told[0].message));
+  Event(SetRequested{PeerId{2}, RequestId{1}, SetRequest{key, false, 0}});
+  ASSERT_EQ(Commands<AnswerSet>(out_).size(), 1u);
+  EXPECT_EQ(Commands<AnswerSet>(out_)[0].encoded, content);
 }
 
 TEST_F(OverlayNodeTest, TheGaugesOfTheWindowFollowIt) {

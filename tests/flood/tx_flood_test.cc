@@ -651,9 +651,12 @@ TEST_F(TxFloodTest, TopWaitsForItsFence) {
   ASSERT_EQ(Outputs<TopSnapshot>(out).size(), 1u);
   EXPECT_EQ(Outputs<TopSnapshot>(out)[0].id, 2u);
   EXPECT_EQ(Outputs<TopSnapshot>(out)[0].applied_number, 2u);
+  ask(4, 3);
+  EXPECT_TRUE(out.empty()) << "the very next number is still to come";
   Do([&] { flood().OnVerdicts(now, {3, {}}, out); });
-  ASSERT_EQ(Outputs<TopSnapshot>(out).size(), 1u);
+  ASSERT_EQ(Outputs<TopSnapshot>(out).size(), 2u);
   EXPECT_EQ(Outputs<TopSnapshot>(out)[0].id, 1u);
+  EXPECT_EQ(Outputs<TopSnapshot>(out)[1].id, 4u);
   EXPECT_EQ(Outputs<TopSnapshot>(out)[0].transactions.at(0).transaction, tx);
   for (uint64_t i = 0; i < kTopQueriesWaitingMax; ++i) ask(100 + i, 9);
   EXPECT_TRUE(out.empty());

@@ -55,6 +55,7 @@ TEST_F(PeerDirectoryTest, InboundLimitBindsStrangersOnly) {
   EXPECT_FALSE(Connect(3, true));
   ASSERT_EQ(Commands<DropPeer>(out_).size(), 1u);
   EXPECT_EQ(Commands<DropPeer>(out_)[0].reason, CloseReason::kNotAdmitted);
+  EXPECT_TRUE(AllNews<PeerUp>(out_).empty());
   EXPECT_FALSE(Disconnect(3));  // it was never up
   EXPECT_TRUE(Connect(4, true, /*configured=*/true));
   EXPECT_TRUE(Connect(5, false));
