@@ -27,6 +27,8 @@ constexpr int kFailure = 1;
 constexpr int kUsage = 2;
 constexpr double kLateShareMax = 0.01;
 constexpr size_t kBusyRoundTrips = 2'000;
+constexpr size_t kScpNodes = 2;
+constexpr size_t kTxNodes = 4;
 
 constexpr char kHelp[] =
     R"(usage: overlay-bench MODE [OPTIONS]
@@ -34,17 +36,22 @@ constexpr char kHelp[] =
   floor      what this machine and its libraries can do: round trips of 300 bytes over UDP, a unix
              socket, gRPC and QUIC, back to back and paced; bulk over gRPC and QUIC; SHA-256
   scp        envelopes from core to core through real daemons in a full mesh, the floors in between
+  tx         transactions from one core to all others: pull latency when quiet, then as fast as
+             they are taken
+  txset      sets fetched one at a time by one core from those that have them, the floors in between
   isolation  envelopes each 5 ms beside sets of 10 MB the same way, through two daemons that run
              already; tests/bench/isolation.py starts them in namespaces with a link of 200 Mbit/s
   stall      envelopes each ms between two daemons, before, while and after a peer is there that
              grants 8 streams and never reads
   idle       what a daemon with nothing to do costs, alone and with four peers, beside a bare server
 
-  --nodes N        scp: daemons, 2 to 16 (2)
-  --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000); 1 to
-                   1000000
+  --nodes N        scp, tx: daemons, 2 to 16 (2; 4)
+  --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000),
+                   tx: transactions (10000), txset: sets (20); 1 to 1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
   --seconds S      isolation: measured (20); stall: each part (30); idle: each part (60); 1 to 600
+  --bytes B        txset: of each set, 1000 to 16777216 (10000000)
+  --sources S      txset: daemons that have the set, and are asked at once, 1 to 3 (1)
   --from A --to B  isolation: where the cores attach
   --daemon PATH    the overlayd to run (that of the same build)
   --json           the last line is one JSON object
@@ -55,10 +62,12 @@ whole gap, the machine could not keep the pace: the run is invalid and the exit 
 
 struct Arguments {
   std::string mode;
-  size_t nodes = 2;
+  std::optional<size_t> nodes;
   std::optional<size_t> count;
   uint64_t gap_us = 1'000;
   std::optional<uint64_t> seconds;
+  size_t bytes = 10'000'000;
+  uint32_t sources = 1;
   std::string from;
   std::string to;
   std::string daemon;
@@ -69,7 +78,8 @@ struct Arguments {
   }
 };
 
-constexpr std::array<std::string_view, 5> kModes = {"floor", "scp", "isolation", "stall", "idle"};
+constexpr std::array<std::string_view, 7> kModes = {"floor",     "scp",   "tx",  "txset",
+                                                    "isolation", "stall", "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -89,7 +99,9 @@ struct NumberOption {
   uint64_t low;
   uint64_t high;
 };
-constexpr std::array<NumberOption, 4> kNumberOptions = {{{"--nodes", 2, 16},
+constexpr std::array<NumberOption, 6> kNumberOptions = {{{"--bytes", 1'000, 16 << 20},
+                                                         {"--sources", 1, 3},
+                                                         {"--nodes", 2, 16},
                                                          {"--count", 1, 1'000'000},
                                                          {"--gap-us", 10, 1'000'000},
                                                          {"--seconds", 1, 600}}};
@@ -116,6 +128,8 @@ std::string SetOption(const std::string& name, const std::string& value, Argumen
     if (name == "--count") out->count = *number;
     if (name == "--gap-us") out->gap_us = *number;
     if (name == "--seconds") out->seconds = *number;
+    if (name == "--bytes") out->bytes = *number;
+    if (name == "--sources") out->sources = static_cast<uint32_t>(*number);
   }
   return "";
 }
@@ -158,7 +172,8 @@ std::string Cell(const std::optional<double>& value) {
 void PrintTable(const Arguments& arguments, const ScpResult* scp, const Floors& floors) {
   if (scp != nullptr) {
     fmt::print("scp: {} daemons, {} envelopes, one each {} us; {} copies, {} lost, {} late sends\n",
-               arguments.nodes, scp->sends, arguments.gap_us, scp->copies, scp->lost, scp->late);
+               arguments.nodes.value_or(kScpNodes), scp->sends, arguments.gap_us, scp->copies,
+               scp->lost, scp->late);
     fmt::print(
         "core to core   p50 {} us   p90 {}   p99 {}   p99.9 {}   CPU of the daemons {:.1f} us a "
         "copy\n\n",
@@ -241,7 +256,7 @@ absl::StatusOr<int> MeasureWithFloors(const Arguments& arguments, const std::str
   absl::Status status = (*floors)->RunBusy(kBusyRoundTrips);
   ScpResult result;
   if (status.ok() && scp) {
-    const auto daemons = Daemons::Start(overlayd, arguments.nodes, folder);
+    const auto daemons = Daemons::Start(overlayd, arguments.nodes.value_or(kScpNodes), folder);
     if (!daemons.ok()) return daemons.status();
     ScpOptions options;
     options.count = arguments.count.value_or(options.count);
@@ -259,6 +274,72 @@ absl::StatusOr<int> MeasureWithFloors(const Arguments& arguments, const std::str
   const int verdict = Verdict(result);
   if (arguments.json) fmt::print("{}\n", Json(arguments, result, **floors));
   return verdict;
+}
+
+absl::StatusOr<int> MeasureTx(const Arguments& arguments, const std::string& overlayd,
+                              const std::string& folder) {
+  const size_t nodes = arguments.nodes.value_or(kTxNodes);
+  const auto daemons = Daemons::Start(overlayd, nodes, folder);
+  if (!daemons.ok()) return daemons.status();
+  const auto tx = RunTx(arguments.count.value_or(10'000), **daemons);
+  if (!tx.ok()) return tx.status();
+  ScpResult pull;
+  pull.latency = tx->pull;
+  pull.lost = tx->lost;
+  fmt::print("tx: {} daemons, {} transactions, {} copies lost\n", nodes, tx->sent, tx->lost);
+  fmt::print("one by one     p50 {} us   p99 {}, submitted to delivered\n",
+             Cell(pull.latency.Micros(0.5)), Cell(pull.latency.Micros(0.99)));
+  fmt::print(
+      "all at once    {:.0f} tx/s, {:.1f} us of CPU a transaction and node, {:.0f} bytes a "
+      "transaction and link, {:.2f} % of bodies twice\n",
+      tx->per_second, tx->cpu_us_per_tx_per_node, tx->wire_bytes_per_tx_per_link,
+      100 * tx->duplicate_share);
+  if (arguments.json) {
+    fmt::print(R"({{{},"pull_p50_us":{},"pull_p99_us":{},"tx_per_s":{:.0f},)",
+               LatencyJson("tx", pull), Figure(pull.latency.Micros(0.5)),
+               Figure(pull.latency.Micros(0.99)), tx->per_second);
+    fmt::print(R"("cpu_us_per_tx_per_node":{:.1f},"bytes_per_tx_per_link":{:.0f},)",
+               tx->cpu_us_per_tx_per_node, tx->wire_bytes_per_tx_per_link);
+    fmt::print(R"("duplicate_share":{:.4f}}})", tx->duplicate_share);
+    fmt::print("\n");
+  }
+  return tx->lost == 0 ? 0 : Fail(kFailure, "copies were lost");
+}
+
+absl::StatusOr<int> MeasureTxSet(const Arguments& arguments, const std::string& overlayd,
+                                 const std::string& folder) {
+  const auto floors = Floors::Start(folder);
+  if (!floors.ok()) return floors.status();
+  const auto daemons = Daemons::Start(overlayd, arguments.sources + 1, folder);
+  if (!daemons.ok()) return daemons.status();
+  const TxSetOptions options{.bytes = arguments.bytes,
+                             .count = arguments.count.value_or(20),
+                             .sources = arguments.sources};
+  const auto sets = RunTxSet(options, **daemons, floors->get());
+  if (!sets.ok()) return sets.status();
+  ScpResult fetch;
+  fetch.latency = sets->fetch;
+  fetch.lost = sets->lost;
+  const double megabytes = static_cast<double>(options.bytes) / 1e6;
+  double floor_us = 0;
+  for (const char* name : {"quic", "sha256", "grpc"}) {
+    floor_us += 1e6 * megabytes / (*floors)->Named(name).BulkMedian().value_or(1);
+  }
+  const double p50 = fetch.latency.Micros(0.5).value_or(0);
+  const double rate = p50 > 0 ? 1e6 * megabytes / p50 : 0;
+  fmt::print("txset: {} sets of {} bytes from {}, {} lost\n", options.count, options.bytes,
+             options.sources, sets->lost);
+  fmt::print("asked for to delivered   p50 {} us   p99 {}   {:.0f} MB/s   {:.1f} ms of CPU a set\n",
+             Cell(p50), Cell(fetch.latency.Micros(0.99)), rate, sets->cpu_ms_per_set);
+  fmt::print("p50 is {:.2f} x (QUIC bulk + SHA-256 + gRPC bulk of the same size, {:.0f} us)\n",
+             p50 / floor_us, floor_us);
+  if (arguments.json) {
+    fmt::print(R"({{{},"mb_per_s":{:.1f},"cpu_ms_per_set":{:.1f},"wire_bytes_per_set":{:.0f},)",
+               LatencyJson("txset", fetch), rate, sets->cpu_ms_per_set, sets->wire_bytes_per_set);
+    fmt::print(R"("floor_us":{:.1f}}})", floor_us);
+    fmt::print("\n");
+  }
+  return sets->lost == 0 ? 0 : Fail(kFailure, "sets were lost");
 }
 
 absl::StatusOr<int> MeasureIsolation(const Arguments& arguments) {
@@ -348,6 +429,8 @@ absl::StatusOr<int> Measure(const Arguments& arguments) {
   }
   const auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
+  if (arguments.mode == "tx") return MeasureTx(arguments, overlayd, (*folder)->path());
+  if (arguments.mode == "txset") return MeasureTxSet(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "stall") return MeasureStall(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "idle") return MeasureIdle(arguments, overlayd, (*folder)->path());
   return MeasureWithFloors(arguments, overlayd, (*folder)->path());

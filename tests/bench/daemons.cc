@@ -1,11 +1,15 @@
 #include "tests/bench/daemons.h"
 
 #include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
+
+#include "overlay/v1/operator.grpc.pb.h"
 
 namespace overlay::bench {
 namespace {
@@ -62,6 +66,8 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
                                         "127.0.0.1:0",
                                         "--api.listen",
                                         fmt::format("unix:{}/{}.core", folder, i),
+                                        "--operator.listen",
+                                        fmt::format("unix:{}/{}.operator", folder, i),
                                         "--log.level",
                                         "warning"};
     if (!known.empty()) command.insert(command.end(), {"--peers.known", known});
@@ -75,11 +81,40 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
       return absl::InternalError(fmt::format("not a ready line of overlayd: {}", *ready));
     }
     known += fmt::format("{}{}@{}", known.empty() ? "" : ",", *public_key, peer);
+    daemons->operators_.push_back(JsonField(*ready, "operator"));
     daemons->apis_.push_back(api);
     daemons->peers_.push_back(peer);
     daemons->daemons_.push_back(*std::move(daemon));
   }
   return daemons;
+}
+
+absl::StatusOr<double> Daemons::Metric(const std::string& name,
+                                       const std::string& label_value) const {
+  double sum = 0;
+  bool found = false;
+  for (const std::string& address : operators_) {
+    const auto stub =
+        v1::Operator::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    v1::MetricsResponse response;
+    const grpc::Status status = stub->Metrics(&context, {}, &response);
+    if (!status.ok()) return absl::UnavailableError("Metrics: " + status.error_message());
+    for (const v1::MetricSample& sample : response.samples()) {
+      if (sample.name() != name) continue;
+      const auto& labels = sample.labels();
+      const bool wanted =
+          label_value.empty() || std::any_of(labels.begin(), labels.end(), [&](const auto& label) {
+            return label.value() == label_value;
+          });
+      if (!wanted) continue;
+      found = true;
+      sum += sample.value();
+    }
+  }
+  if (!found) return absl::NotFoundError(fmt::format("no metric {} {}", name, label_value));
+  return sum;
 }
 
 Duration Daemons::CpuTime() const {

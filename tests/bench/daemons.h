@@ -45,11 +45,15 @@ class Daemons {
   const std::string& peer_address(size_t node) const { return peers_[node]; }
   pid_t pid(size_t node) const { return daemons_[node]->pid(); }
   Duration CpuTime() const;  // of all
+  // The sum over all daemons, and over the samples of that name that have this label value, if one
+  // is given.
+  absl::StatusOr<double> Metric(const std::string& name, const std::string& label_value = "") const;
 
  private:
   std::vector<std::unique_ptr<ChildProcess>> daemons_;
   std::vector<std::string> apis_;
   std::vector<std::string> peers_;
+  std::vector<std::string> operators_;
 };
 
 // The overlayd of the build that this program belongs to; empty: none is there.

@@ -45,6 +45,34 @@ struct StallResult {
 };
 absl::StatusOr<StallResult> RunStall(Duration part, const Daemons& daemons);
 
+// Transactions from the first core to all others, each unique, which judge them valid: first one by
+// one, so that nothing waits for anything else, then all at once.
+struct TxResult {
+  uint64_t sent = 0;  // in both parts
+  uint64_t lost = 0;  // copies that a core did not get
+  Samples pull;       // of the first part: submitted to delivered
+  double per_second = 0;
+  double cpu_us_per_tx_per_node = 0;
+  double wire_bytes_per_tx_per_link = 0;  // UDP datagrams, both ways
+  double duplicate_share = 0;             // bodies received again, of all received
+};
+absl::StatusOr<TxResult> RunTx(size_t count, const Daemons& daemons);
+
+// Sets of one size, each new, from those that have it to one core that fetches it, one at a time.
+struct TxSetOptions {
+  size_t bytes = 10'000'000;
+  size_t count = 20;
+  uint32_t sources = 1;  // 1 to 3: cores that offer it, and sources asked
+};
+struct TxSetResult {
+  Samples fetch;  // asked for, to delivered whole
+  uint64_t lost = 0;
+  double cpu_ms_per_set = 0;
+  double wire_bytes_per_set = 0;  // what the fetching daemon read
+};
+absl::StatusOr<TxSetResult> RunTxSet(const TxSetOptions& options, const Daemons& daemons,
+                                     Floors* floors);
+
 // A daemon with nothing to do, for a while.
 struct IdleFigures {
   double anonymous_mb = 0;

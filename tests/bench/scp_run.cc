@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +14,7 @@
 #include "flood/base/crypto.h"
 #include "flood/base/random.h"
 #include "overlay/client.h"
+#include "tests/bench/cores.h"
 #include "tests/bench/daemons.h"
 
 namespace overlay::bench {
@@ -24,7 +23,6 @@ namespace {
 // A slot of a network of a hundred validators has some hundreds of envelopes.
 constexpr size_t kEnvelopesPerSlot = 200;
 constexpr uint64_t kFirstSlot = 1'000;
-constexpr Duration kConnectPatience = std::chrono::seconds(30);
 // A copy that is not there so long after the last send is lost.
 constexpr Duration kCopyPatience = std::chrono::seconds(3);
 // Where an envelope's XDR has its node key, of which the first 8 bytes are the envelope's number.
@@ -52,16 +50,19 @@ struct Course {
   std::vector<Time> intended;
   std::atomic<uint64_t> copies{0};
   std::atomic<uint64_t> wanted{UINT64_MAX};
-  std::mutex mutex;
-  std::condition_variable changed;
+  Progress progress;
 };
 
 // One core: notes when each envelope arrived. Its vector is of the SCP thread alone until the run
 // is over.
-class BenchCore : public Handler {
+class ScpCore : public BenchCore {
  public:
-  BenchCore(Course* course, size_t index, size_t count, const ScpRun::Hooks& hooks)
-      : course_(course), index_(index), hooks_(hooks), arrived_(count) {}
+  ScpCore(Course* course, size_t index, size_t count, const ScpRun::Hooks& hooks)
+      : BenchCore(&course->progress),
+        course_(course),
+        index_(index),
+        hooks_(hooks),
+        arrived_(count) {}
 
   void OnEnvelope(const ReceivedEnvelope& received) override {
     const Time now = Now();
@@ -70,49 +71,26 @@ class BenchCore : public Handler {
     std::memcpy(&number, received.envelope.data() + kNodeAt, sizeof(number));
     if (number >= arrived_.size() || arrived_[number] != Time{}) return;
     arrived_[number] = now;
-    if (course_->copies.fetch_add(1) + 1 == course_->wanted.load()) Notify();
-  }
-  void OnPeer(const PeerChange& change) override {
-    peers_ = change.peers_connected;
-    Notify();
+    if (course_->copies.fetch_add(1) + 1 == course_->wanted.load()) progress()->Changed();
   }
   void OnOffered(SetType, const Hash& hash) override {
     ++offered_;
-    Notify();
+    progress()->Changed();
     if (hooks_.on_offered) hooks_.on_offered(index_, hash);
   }
   void OnSet(ReceivedSet set) override {
     if (hooks_.on_set) hooks_.on_set(index_, std::move(set));
   }
-  void OnError(const absl::Status& what) override { Fail(what); }
-  void OnDetached(const absl::Status& why, bool) override { Fail(why); }
 
-  uint32_t peers() const { return peers_; }
   uint64_t offered() const { return offered_; }
-  absl::Status failure() {
-    const std::lock_guard lock(course_->mutex);
-    return failure_;
-  }
   const std::vector<Time>& arrived() const { return arrived_; }
 
  private:
-  void Notify() {
-    const std::lock_guard lock(course_->mutex);
-    course_->changed.notify_all();
-  }
-  void Fail(const absl::Status& why) {
-    const std::lock_guard lock(course_->mutex);
-    if (failure_.ok() && !absl::IsCancelled(why)) failure_ = why;
-    course_->changed.notify_all();
-  }
-
   Course* course_;
   const size_t index_;
   const ScpRun::Hooks& hooks_;
   std::vector<Time> arrived_;
-  std::atomic<uint32_t> peers_{0};
   std::atomic<uint64_t> offered_{0};
-  absl::Status failure_;
 };
 
 }  // namespace
@@ -128,35 +106,16 @@ class ScpRun::Impl {
         course_(options.count) {
     MakeEnvelopes();
   }
-  ~Impl() { Stop(); }
-  void Stop() {
-    for (auto& client : clients_) client->Stop();
-  }
-  Client& client(size_t core) { return *clients_[core]; }
+  Client& client(size_t core) { return clients_[core]; }
 
   absl::Status Connect() {
+    std::vector<BenchCore*> cores;
     for (size_t i = 0; i < apis_.size(); ++i) {
-      cores_.push_back(std::make_unique<BenchCore>(&course_, i, options_.count, hooks_));
-      ClientOptions client;
-      client.target = apis_[i];
-      client.network_passphrase = kPassphrase;
-      client.agent = "overlay-bench";
-      auto created = Client::Create(client, cores_.back().get());
-      if (!created.ok()) return created.status();
-      clients_.push_back(*std::move(created));
-      clients_.back()->Start();
+      cores_.push_back(std::make_unique<ScpCore>(&course_, i, options_.count, hooks_));
+      cores.push_back(cores_.back().get());
     }
-    for (auto& client : clients_) {
-      if (!client->WaitAttached(std::chrono::seconds(30))) {
-        return absl::UnavailableError("a core could not attach to its daemon");
-      }
-    }
-    const bool meshed = Wait(kConnectPatience, [this] {
-      return std::all_of(cores_.begin(), cores_.end(),
-                         [this](const auto& core) { return core->peers() + 1 == apis_.size(); });
-    });
-    if (!meshed) return Failure("the daemons did not all connect to each other");
-    return OfferFirstSets();
+    const absl::Status status = clients_.Connect(apis_, {}, cores, course_.progress);
+    return status.ok() ? OfferFirstSets() : status;
   }
 
   absl::Status SendPart(size_t begin, size_t end, ScpResult* result) {
@@ -166,21 +125,21 @@ class ScpRun::Impl {
     for (size_t number = begin; number < end && !Interrupted(); ++number) {
       alarm_.WaitUntil(pace.next());
       course_.intended[number] = pace.Take();
-      const absl::Status sent = clients_[SenderOf(number)]->Broadcast(envelopes_[number].view());
+      const absl::Status sent = clients_[SenderOf(number)].Broadcast(envelopes_[number].view());
       if (!sent.ok()) return sent;
       if (number + 1 < options_.count && SlotOf(number + 1) != SlotOf(number)) {
         if (absl::Status status = NextSlot(SlotOf(number + 1)); !status.ok()) return status;
       }
     }
-    Wait(kCopyPatience, [this] { return course_.copies >= course_.wanted; });
+    course_.progress.Wait(kCopyPatience, [this] { return course_.copies >= course_.wanted; });
     result->sends += pace.sends();
     result->late += pace.late();
     cpu_ += cpu_so_far_() - cpu_before;
-    return Failure("");
+    return clients_.Failure("");
   }
 
   void Finish(size_t begin, size_t end, ScpResult* result) {
-    Stop();
+    clients_.Stop();
     for (size_t number = begin; number < end; ++number) {
       if (course_.intended[number] == Time{}) continue;  // interrupted before
       for (size_t core = 0; core < cores_.size(); ++core) {
@@ -235,30 +194,13 @@ class ScpRun::Impl {
     }
   }
 
-  template <class Done>
-  bool Wait(Duration patience, Done done) {
-    const Time until = Now() + patience;
-    std::unique_lock lock(course_.mutex);
-    while (!done() && Now() < until && !Interrupted()) {
-      // Short, because an interrupt does not notify.
-      course_.changed.wait_for(lock, std::chrono::milliseconds(50));
-    }
-    return done();
-  }
-  // What a core was told, else `otherwise`, else OK.
-  absl::Status Failure(const std::string& otherwise) {
-    for (auto& core : cores_) {
-      if (absl::Status failure = core->failure(); !failure.ok()) return failure;
-    }
-    if (Interrupted()) return absl::CancelledError("interrupted");
-    return otherwise.empty() ? absl::OkStatus() : absl::UnavailableError(otherwise);
-  }
   absl::Status OfferTo(Client& client, SetType type, const std::string& set,
                        std::optional<uint64_t> slot) {
     return client.Offer(type, ToClientHash(Sha256(AsBytes(set))), set, slot);
   }
   absl::Status OfferFirstSets() {
-    for (auto& client : clients_) {
+    for (size_t core = 0; core < clients_.size(); ++core) {
+      Client* const client = &clients_[core];
       absl::Status status = client->LedgerClosed(kFirstSlot - 1, std::nullopt, /*tracking=*/true);
       if (status.ok()) status = OfferTo(*client, SetType::kQuorumSet, quorum_set_, std::nullopt);
       for (const uint64_t slot : {kFirstSlot, kFirstSlot + 1}) {
@@ -266,14 +208,15 @@ class ScpRun::Impl {
       }
       if (!status.ok()) return status;
     }
-    const bool offered = Wait(kConnectPatience, [this] {
+    const bool offered = course_.progress.Wait(kConnectPatience, [this] {
       return std::all_of(cores_.begin(), cores_.end(),
                          [](const auto& core) { return core->offered() >= 3; });
     });
-    return Failure(offered ? "" : "a daemon did not take the sets that envelopes name");
+    return clients_.Failure(offered ? "" : "a daemon did not take the sets that envelopes name");
   }
   absl::Status NextSlot(uint64_t slot) {
-    for (auto& client : clients_) {
+    for (size_t core = 0; core < clients_.size(); ++core) {
+      Client* const client = &clients_[core];
       absl::Status status = client->LedgerClosed(slot - 1, std::nullopt, /*tracking=*/true);
       if (status.ok()) status = OfferTo(*client, SetType::kTxSet, TxSetOfSlot(slot + 1), slot + 1);
       if (!status.ok()) return status;
@@ -288,8 +231,8 @@ class ScpRun::Impl {
   const std::string quorum_set_ = "the quorum set of all";
   Course course_;
   std::vector<Bytes> envelopes_;
-  std::vector<std::unique_ptr<BenchCore>> cores_;
-  std::vector<std::unique_ptr<Client>> clients_;
+  std::vector<std::unique_ptr<ScpCore>> cores_;
+  Clients clients_;
   Alarm alarm_;
   Duration cpu_{};
 };

@@ -50,6 +50,27 @@ class BenchTest(unittest.TestCase):
         self.assertGreaterEqual(result["p999_us"], result["p99_us"])
         self.assertGreaterEqual(result["p99_us"], result["p50_us"])
 
+    def test_tx(self):
+        done = run("tx", "--nodes", "3", "--count", "500", "--daemon", OVERLAYD, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), LATENCY_KEYS | {"pull_p50_us", "pull_p99_us", "tx_per_s", "cpu_us_per_tx_per_node",
+                                                      "bytes_per_tx_per_link", "duplicate_share"})
+        self.assertEqual(result["lost"], 0)
+        self.assertGreater(result["tx_per_s"], 0)
+        # Pulled once: a rule, not a speed.
+        self.assertLess(result["duplicate_share"], 0.01)
+
+    def test_txset(self):
+        for sources in ("1", "3"):
+            done = run("txset", "--bytes", "1000000", "--count", "3", "--sources", sources, "--daemon", OVERLAYD, "--json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            result = json.loads(done.stdout.splitlines()[-1])
+            self.assertEqual(set(result), LATENCY_KEYS | {"mb_per_s", "cpu_ms_per_set", "wire_bytes_per_set", "floor_us"})
+            self.assertEqual(result["lost"], 0)
+            # They came over the network.
+            self.assertGreater(result["wire_bytes_per_set"], 1000000)
+
     def test_stall(self):
         done = run("stall", "--seconds", "12", "--daemon", OVERLAYD, "--json")
         self.assertTrue(done.stdout, done.stderr)
@@ -88,7 +109,7 @@ class BenchTest(unittest.TestCase):
         self.assertNotIn("overlay-", names, "a namespace was left behind")
 
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor, scp, isolation, stall, idle"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, stall, idle"), ((), "which mode?"),
                                (("isolation", "--from", "unix:/a"), "--from and --to"),
                                (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),
