@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <atomic>
-#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -14,6 +13,8 @@ namespace {
 
 constexpr size_t kQuietCount = 200;
 constexpr Duration kQuietGap = std::chrono::milliseconds(25);
+// Until a full queue of the client is offered a transaction again.
+constexpr Duration kQueuePatience = std::chrono::microseconds(200);
 constexpr Duration kCopyPatience = std::chrono::seconds(10);
 
 using Numbers = absl::flat_hash_map<TxHash, size_t>;
@@ -127,7 +128,7 @@ class TxRun {
       const auto taken = clients_[0].Submit(transactions_[number].view());
       if (taken.ok()) return clients_.Failure("");
       if (!absl::IsResourceExhausted(taken.status())) return taken.status();
-      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      alarm_.WaitUntil(Now() + kQueuePatience);
     }
   }
   absl::Status WaitForCopies(size_t transactions) {

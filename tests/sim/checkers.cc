@@ -63,12 +63,14 @@ void Checkers::OnAttached(size_t node) {
   state.open_requests.clear();
 }
 
+void Checkers::OnDetached(size_t node) { nodes_[node].delivered.clear(); }
+
 void Checkers::OnAuthored(const EnvelopeKey& key, const Bytes& envelope,
                           const std::vector<SetKey>& names) {
   ++counts_.envelopes_broadcast;
   const auto hash = HashOf<EnvelopeHash>(envelope.span());
   newest_[key] = {hash, names};
-  known_envelopes_.insert(hash);
+  known_envelopes_.emplace(hash, Known{key, counts_.envelopes_broadcast});
   plain_.AddPayload(envelope.span());
 }
 
@@ -155,13 +157,34 @@ void Checkers::OnNodeStopped(size_t node) {
   nodes_[node].demanded.clear();
 }
 
+void Checkers::OnSentByPeer(size_t node, PeerId peer, const Bytes& envelope) {
+  std::set<EnvelopeHash>& sent = nodes_[node].sent_by[peer];
+  const auto hash = HashOf<EnvelopeHash>(envelope.span());
+  const auto known = known_envelopes_.find(hash);
+  if (known == known_envelopes_.end()) return;
+  const std::set<EnvelopeHash>& delivered = nodes_[node].delivered;
+  const auto is_of_key = [&](const EnvelopeHash& other) {
+    return known_envelopes_.at(other).key == known->second.key;
+  };
+  const auto is_newer = [&](const EnvelopeHash& other) {
+    return known_envelopes_.at(other).order > known->second.order;
+  };
+  std::erase_if(sent, [&](const EnvelopeHash& other) {
+    return is_of_key(other) && other != hash && !is_newer(other) && !delivered.contains(other);
+  });
+  const bool is_superseded = std::any_of(sent.begin(), sent.end(), [&](const EnvelopeHash& other) {
+    return is_of_key(other) && is_newer(other);
+  });
+  if (!is_superseded || delivered.contains(hash)) sent.insert(hash);
+}
+
 void Checkers::OnPeerEvent(size_t node, const PeerEvent& event) {
   auto& sent_by = nodes_[node].sent_by;
   if (const auto* received = std::get_if<EnvelopeReceived>(&event)) {
-    sent_by[received->peer].insert(HashOf<EnvelopeHash>(received->envelope.span()));
+    OnSentByPeer(node, received->peer, received->envelope);
   } else if (const auto* part = std::get_if<StateReceived>(&event)) {
     if (part->part == StateReceived::Part::kEnvelope) {
-      sent_by[part->peer].insert(HashOf<EnvelopeHash>(part->envelope.span()));
+      OnSentByPeer(node, part->peer, part->envelope);
     }
   } else if (const auto* down = std::get_if<PeerDisconnected>(&event)) {
     sent_by.erase(down->peer);

@@ -6,7 +6,8 @@
 // At each event
 //   C1  An envelope reaches a core at most once per attachment (redelivered ones aside), and never
 //       one that this core has broadcast in it.
-//   C2  No echo: no node sends an envelope to a peer that sent it to that node.
+//   C2  No echo: no node sends an envelope to a peer that sent it to that node, unless a newer one
+//       of its key came from that peer before this one reached the core: then it was forgotten.
 //   C3  A set that a core gets has its hash, and the bytes that were offered under it.
 //   C4  A transaction that a core gets is one that was submitted, byte for byte, and is delivered
 //       at most once per attachment (redelivered ones aside, and those externalized, which are
@@ -86,6 +87,7 @@ class Checkers {
 
   // ---- what cores do
   void OnAttached(size_t node);
+  void OnDetached(size_t node);  // or its daemon has gone
   // `author`'s next envelope of `key`; newer than all before it.
   void OnAuthored(const EnvelopeKey& key, const Bytes& envelope, const std::vector<SetKey>& names);
   void OnBroadcast(size_t node, const EnvelopeHash& hash);
@@ -147,9 +149,16 @@ class Checkers {
     std::vector<SetKey> names;
   };
 
+  // The place of an envelope among those of its key.
+  struct Known {
+    EnvelopeKey key;
+    uint64_t order = 0;
+  };
+  void OnSentByPeer(size_t node, PeerId peer, const Bytes& envelope);
+
   std::vector<Node> nodes_;
   std::map<EnvelopeKey, Authored> newest_;
-  std::set<EnvelopeHash> known_envelopes_;
+  std::map<EnvelopeHash, Known> known_envelopes_;
   std::map<SetKey, Bytes> sets_;
   std::map<TxHash, Bytes> transactions_;
   std::set<TxHash> externalized_;
