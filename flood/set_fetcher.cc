@@ -211,9 +211,15 @@ void SetFetcher::OnPeerDisconnected(Time now, PeerId peer, ActionList& out) {
     Release(it->first, it->second);
     it = requests_.erase(it);
   }
-  for (auto& [key, want] : wants_) {
+  for (auto it = wants_.begin(); it != wants_.end();) {
+    Want& want = it->second;
     std::erase_if(want.sources, [&](const Source& source) { return source.peer == peer; });
-    Pump(now, key, want, out);
+    if (!want.member && want.sources.empty()) {
+      it = Remove(it, out);
+      continue;
+    }
+    Pump(now, it->first, want, out);
+    ++it;
   }
 }
 

@@ -25,7 +25,9 @@
 //   R5  A want dies with its slot; the core's is then answered `expired`. One that the core holds
 //       until it cancels does not die. A want that has no slot does not die by arithmetic on slots.
 //   R6  Prefetches: set_prefetch_per_peer_max by the peer that named them first,
-//       set_prefetch_total_max in all; over it none is begun. The core's wants have
+//       set_prefetch_total_max in all; over it none is begun, and one whose last source has gone
+//       goes too. Why: a peer that names sets, goes and comes back would fill all places. The
+//       core's wants have
 //       set_core_fetch_max places of their own for requests, and wait for a place beyond that,
 //       kCoreWantCountMax in all.
 //   R7  The announced length is a limit, never an allocation; a source that sends more or announces

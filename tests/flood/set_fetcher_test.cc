@@ -338,6 +338,26 @@ TEST_F(SetFetcherTest, PrefetchBudgetsByPeerAndInAll) {
   EXPECT_TRUE(fetcher_.Prefetch(now_, keys[4], LedgerSeq{5}, PeerId{1}, out_));
 }
 
+// Nobody is left to ask, and its place is another's.
+TEST_F(SetFetcherTest, APrefetchGoesWithItsLastSource) {
+  limits_.set_prefetch_total_max = 2;
+  Connect({1, 2, 3});
+  const SetKey other = KeyOf(Content(10, 1)), third = KeyOf(Content(10, 2));
+  fetcher_.Prefetch(now_, key_, LedgerSeq{5}, PeerId{1}, out_);
+  fetcher_.Prefetch(now_, other, LedgerSeq{5}, PeerId{1}, out_);
+  fetcher_.Prefetch(now_, other, LedgerSeq{5}, PeerId{2}, out_);
+  EXPECT_FALSE(fetcher_.Prefetch(now_, third, LedgerSeq{5}, PeerId{3}, out_));
+  fetcher_.OnPeerDisconnected(now_, PeerId{1}, out_);
+  EXPECT_FALSE(fetcher_.IsWanted(key_));
+  EXPECT_TRUE(fetcher_.IsWanted(other));
+  EXPECT_TRUE(fetcher_.Prefetch(now_, third, LedgerSeq{5}, PeerId{3}, out_));
+  // The core's does not go: another peer may come that has it.
+  EXPECT_TRUE(CoreFetch(key_, std::nullopt, {PeerId{2}}));
+  for (const uint64_t peer : {2, 3, 99}) fetcher_.OnPeerDisconnected(now_, PeerId{peer}, out_);
+  EXPECT_TRUE(fetcher_.IsWanted(key_));
+  EXPECT_FALSE(fetcher_.IsWanted(other) || fetcher_.IsWanted(third));
+}
+
 TEST_F(SetFetcherTest, CoresFetchesBeyondTheirPlacesWaitForOne) {
   limits_.set_core_fetch_max = 2;
   Connect({1});

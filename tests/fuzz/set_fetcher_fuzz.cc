@@ -187,7 +187,11 @@ class Model {
     std::erase_if(requests, [&](const Request& request) { return request.peer == peer; });
     for (const SetKey& key : Keys()) {
       std::erase_if(wants[key].sources, [&](const Source& source) { return source.peer == peer; });
-      Pump(now, key);
+      if (!wants[key].member && wants[key].sources.empty()) {
+        Remove(key);
+      } else {
+        Pump(now, key);
+      }
     }
   }
   void AddSource(Time now, const SetKey& key, PeerId peer, Kind kind) {
