@@ -120,8 +120,8 @@ class CorpusDaemonsTest : public testing::Test {
     auto daemons = bench::Daemons::Start(OVERLAYD_PATH, 2, folder_->path());
     ASSERT_TRUE(daemons.ok()) << daemons.status();
     daemons_ = *std::move(daemons);
-    from_ = std::make_unique<KeepingCore>(daemons_->api(0));
-    to_ = std::make_unique<KeepingCore>(daemons_->api(1));
+    from_ = std::make_unique<KeepingCore>(daemons_->apis()[0]);
+    to_ = std::make_unique<KeepingCore>(daemons_->apis()[1]);
     ASSERT_TRUE(from_->client().WaitAttached(kPatience));
     ASSERT_TRUE(to_->client().WaitAttached(kPatience));
     ASSERT_TRUE(from_->WaitFor([&] { return from_->peers == 1; }));
