@@ -127,7 +127,7 @@ ClientImpl::ClientImpl(const ClientOptions& options, std::string network_id, Han
       scp_stub_(v1::Core::NewStub(scp_channel_)),
       main_stub_(v1::Core::NewStub(main_channel_)),
       scp_(options.queue_messages_max, options.queue_bytes_max),
-      transactions_(options.queue_messages_max, options.queue_bytes_max),
+      transactions_(options.queue_messages_max, options.queue_bytes_max, &JoinSubmissions),
       tx_sets_(options.queue_messages_max, options.queue_bytes_max),
       backoff_(options.reconnect_min) {}
 

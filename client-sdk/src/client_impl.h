@@ -70,6 +70,8 @@ class ClientImpl : public Client {
   enum class State { kIdle, kAttaching, kUp, kEnding, kWaiting, kStopped };
 
   static void Serve(grpc::CompletionQueue& queue);
+  // Two batches of submissions become one of 1,000 at most.
+  static bool JoinSubmissions(v1::TransactionsUp* batch, v1::TransactionsUp* next);
   std::unique_ptr<grpc::ClientContext> Context() const;
   bool Stopping() const { return stopping_.load(); }
 

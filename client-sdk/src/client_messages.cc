@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kChunkBytesMax = 128 << 10;
 constexpr int kHashesPerPart = 4096;
+constexpr int kEntriesPerBatch = 1000;
 
 Hash ToHash(const std::string& bytes) {
   Hash hash{};
@@ -153,6 +154,16 @@ void ClientImpl::OnScp(const v1::ScpDown& down) {
 
 // ---- transactions -----------------------------------------------------------------------------
 
+bool ClientImpl::JoinSubmissions(v1::TransactionsUp* batch, v1::TransactionsUp* next) {
+  if (!batch->has_submit() || !next->has_submit()) return false;
+  const int together = batch->submit().submissions_size() + next->submit().submissions_size();
+  if (together > kEntriesPerBatch) return false;
+  for (v1::Submission& submission : *next->mutable_submit()->mutable_submissions()) {
+    *batch->mutable_submit()->add_submissions() = std::move(submission);
+  }
+  return true;
+}
+
 absl::StatusOr<uint64_t> ClientImpl::Submit(std::string_view transaction,
                                             std::optional<TxBid> bid) {
   v1::TransactionsUp up;
@@ -171,11 +182,10 @@ absl::StatusOr<uint64_t> ClientImpl::Submit(std::string_view transaction,
 }
 
 absl::Status ClientImpl::Judge(const std::vector<TxVerdict>& verdicts) {
-  constexpr size_t kVerdictsPerBatch = 1000;
-  for (size_t begin = 0; begin < verdicts.size(); begin += kVerdictsPerBatch) {
+  for (size_t begin = 0; begin < verdicts.size(); begin += size_t{kEntriesPerBatch}) {
     v1::TransactionsUp up;
     v1::VerdictBatch* batch = up.mutable_verdict();
-    const size_t end = std::min(verdicts.size(), begin + kVerdictsPerBatch);
+    const size_t end = std::min(verdicts.size(), begin + size_t{kEntriesPerBatch});
     for (size_t i = begin; i < end; ++i) {
       v1::TransactionVerdict* out = batch->add_verdicts();
       out->set_hash(ToBytes(verdicts[i].hash));

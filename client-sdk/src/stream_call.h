@@ -8,6 +8,8 @@
 //
 // Threads  Push from any; everything else on the completion thread of the queue given to Start.
 // Bounds   messages and bytes of the queue.
+// Cost     what waits while a write is under way may go with the next one as one message (Join): a
+//          message costs both processes some wake-ups, whatever is in it.
 #ifndef OVERLAY_CLIENT_SDK_SRC_STREAM_CALL_H_
 #define OVERLAY_CLIENT_SDK_SRC_STREAM_CALL_H_
 
@@ -23,6 +25,9 @@
 #include "absl/status/status.h"
 
 namespace overlay::client {
+
+// The largest message of several entries that the core API takes (core.proto).
+inline constexpr size_t kJoinedBytesMax = 128 << 10;
 
 // What a completion queue gives back: exactly one Run for each operation begun with it.
 class Tag {
@@ -46,8 +51,12 @@ class StreamCall {
  public:
   using Stream = grpc::ClientAsyncReaderWriter<Up, Down>;
 
-  StreamCall(size_t messages_max, size_t bytes_max)
-      : messages_max_(messages_max), bytes_max_(bytes_max) {}
+  // Moves what the second message says behind what the first one says, or returns false.
+  using Join = std::function<bool(Up*, Up*)>;
+
+  // With `join` messages next to each other are joined while they have kJoinedBytesMax together.
+  StreamCall(size_t messages_max, size_t bytes_max, Join join = nullptr)
+      : messages_max_(messages_max), bytes_max_(bytes_max), join_(std::move(join)) {}
 
   // Opens the stream; `prepare` makes it with the context given. `on_message` for each message,
   // `on_end` once, after which the call may be started again.
@@ -114,12 +123,22 @@ class StreamCall {
     size_t bytes;
   };
 
+  Up TakeFirst() {  // with the mutex held
+    Up message = std::move(queue_.front().message);
+    bytes_ -= queue_.front().bytes;
+    queue_.pop_front();
+    return message;
+  }
   void WriteNext() {  // with the mutex held
     if (!writable_ || writing_ || queue_.empty()) return;
     writing_ = true;
-    in_flight_ = std::move(queue_.front().message);
-    bytes_ -= queue_.front().bytes;
-    queue_.pop_front();
+    size_t bytes = queue_.front().bytes;
+    in_flight_ = TakeFirst();
+    while (join_ && !queue_.empty() && bytes + queue_.front().bytes <= kJoinedBytesMax &&
+           join_(&in_flight_, &queue_.front().message)) {
+      bytes += queue_.front().bytes;
+      TakeFirst();
+    }
     stream_->Write(in_flight_, &written_tag_);
   }
 
@@ -182,6 +201,7 @@ class StreamCall {
 
   const size_t messages_max_;
   const size_t bytes_max_;
+  const Join join_;
   std::function<void(const Down&)> on_message_;
   std::function<void(const grpc::Status&)> on_end_;
   Down incoming_;

@@ -218,6 +218,22 @@ TEST_F(ClientTest, AQueueTakesWhatItMayAndRefusesTheRest) {
   EXPECT_THAT(Only(daemon_->WaitForCount("cancel", 1), "offer 02"), IsEmpty());
 }
 
+// What waits goes in few messages, in order, none of them beyond the limits of one.
+TEST_F(ClientTest, SubmissionsThatWaitGoTogether) {
+  MakeClient(Options());
+  for (int i = 0; i < 1'500; ++i) ASSERT_TRUE(client_->Submit("small").ok());
+  ASSERT_TRUE(client_->Judge({{HashOfByte(1), Verdict::kValid, std::nullopt}}).ok());
+  const std::string large(50'000, 'l');
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(client_->Submit(large).ok());
+  StartDaemon();
+  client_->Start();
+  const std::vector<std::string> lines = daemon_->WaitForCount("submit", 1'503);
+  EXPECT_THAT(Only(lines, "batch"), ElementsAre("batch of 1000", "batch of 500", "batch of 2"));
+  const std::vector<std::string> submitted = Only(lines, "submit");
+  for (int i = 0; i < 1'500; ++i) EXPECT_EQ(submitted[i], fmt::format("submit {} small", i + 1));
+  EXPECT_EQ(submitted[1'500], "submit 1502 " + large) << "the verdict has a number of its own";
+}
+
 TEST_F(ClientTest, AQueueIsBoundedInBytesToo) {
   ClientOptions options = Options();
   options.queue_bytes_max = 1'000;

@@ -23,6 +23,8 @@ std::string Short(const std::string& hash) {
 
 }  // namespace
 
+using LineList = std::vector<std::string>;
+
 class FakeDaemon::Service : public v1::Core::Service {
  public:
   grpc::Status Attach(grpc::ServerContext* context, const v1::AttachRequest* request,
@@ -49,20 +51,20 @@ class FakeDaemon::Service : public v1::Core::Service {
                    grpc::ServerReaderWriter<v1::ScpDown, v1::ScpUp>* stream) override {
     Called("Scp", context);
     return Serve<v1::ScpUp>(context, &scp_, stream,
-                            [this](const v1::ScpUp& up) { return Line(up); });
+                            [this](const v1::ScpUp& up) { return LineList{Line(up)}; });
   }
   grpc::Status Transactions(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::TransactionsDown, v1::TransactionsUp>* stream) override {
     Called("Transactions", context);
     return Serve<v1::TransactionsUp>(context, &transactions_, stream,
-                                     [this](const v1::TransactionsUp& up) { return Line(up); });
+                                     [this](const v1::TransactionsUp& up) { return LinesOf(up); });
   }
   grpc::Status TxSets(grpc::ServerContext* context,
                       grpc::ServerReaderWriter<v1::TxSetsDown, v1::TxSetsUp>* stream) override {
     Called("TxSets", context);
     return Serve<v1::TxSetsUp>(context, &tx_sets_, stream,
-                               [this](const v1::TxSetsUp& up) { return Line(up); });
+                               [this](const v1::TxSetsUp& up) { return LineList{Line(up)}; });
   }
   grpc::Status SetPeers(grpc::ServerContext* context, const v1::SetPeersRequest* request,
                         v1::SetPeersResponse* response) override {
@@ -156,9 +158,9 @@ class FakeDaemon::Service : public v1::Core::Service {
     if (*slot == stream) *slot = nullptr;
     return grpc::Status(grpc::StatusCode::ABORTED, "the session has ended");
   }
-  template <class Up, class Stream, class MakeLine>
+  template <class Up, class Stream, class MakeLines>
   grpc::Status Serve(grpc::ServerContext* context, Stream** slot, Stream* stream,
-                     MakeLine make_line) {
+                     MakeLines make_lines) {
     stream->SendInitialMetadata();  // before a message could
     {
       const std::lock_guard lock(mutex_);
@@ -174,9 +176,9 @@ class FakeDaemon::Service : public v1::Core::Service {
         }
       }
       if (!stream->Read(&up)) break;
-      const std::string line = make_line(up);
+      const std::vector<std::string> lines = make_lines(up);
       const std::lock_guard lock(mutex_);
-      lines_.push_back(line);
+      lines_.insert(lines_.end(), lines.begin(), lines.end());
       changed_.notify_all();
     }
     const std::lock_guard lock(mutex_);
@@ -196,18 +198,24 @@ class FakeDaemon::Service : public v1::Core::Service {
         return "state_request";
     }
   }
-  std::string Line(const v1::TransactionsUp& up) {
-    if (up.has_verdict()) return fmt::format("judge {}", up.verdict().number());
-    const v1::Submission& submission = up.submit().submissions(0);
+  // A line for each submission; before several in one message their number.
+  LineList LinesOf(const v1::TransactionsUp& up) {
+    if (up.has_verdict()) return {fmt::format("judge {}", up.verdict().number())};
+    LineList lines;
+    const int count = up.submit().submissions_size();
+    if (count > 1) lines.push_back(fmt::format("batch of {}", count));
     const std::lock_guard lock(mutex_);
-    if (answer_submissions_ && transactions_ != nullptr) {
-      v1::TransactionsDown down;
-      v1::SubmitResult* result = down.mutable_results()->add_results();
-      result->set_number(submission.number());
-      result->set_outcome(v1::SubmitResult::OUTCOME_ADDED);
-      transactions_->Write(down);
+    for (const v1::Submission& submission : up.submit().submissions()) {
+      if (answer_submissions_ && transactions_ != nullptr) {
+        v1::TransactionsDown down;
+        v1::SubmitResult* result = down.mutable_results()->add_results();
+        result->set_number(submission.number());
+        result->set_outcome(v1::SubmitResult::OUTCOME_ADDED);
+        transactions_->Write(down);
+      }
+      lines.push_back(fmt::format("submit {} {}", submission.number(), submission.transaction()));
     }
-    return fmt::format("submit {} {}", submission.number(), submission.transaction());
+    return lines;
   }
   std::string Line(const v1::TxSetsUp& up) {
     if (up.has_fetch()) return "fetch " + Short(up.fetch().hash());
