@@ -56,7 +56,8 @@ struct DnsResolver::Query {
 DnsResolver::DnsResolver(EventLoop* loop, Answer answer)
     : loop_(loop), answer_(std::move(answer)), impl_(std::make_unique<Impl>()) {}
 
-absl::StatusOr<std::unique_ptr<DnsResolver>> DnsResolver::Create(EventLoop* loop, Answer answer) {
+absl::StatusOr<std::unique_ptr<DnsResolver>> DnsResolver::Create(EventLoop* loop, Answer answer,
+                                                                 const std::string& servers) {
   if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
     return absl::InternalError("c-ares cannot be set up");
   }
@@ -80,9 +81,12 @@ absl::StatusOr<std::unique_ptr<DnsResolver>> DnsResolver::Create(EventLoop* loop
     });
   };
   const int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
-  const int status = ares_init_options(&resolver->impl_->channel, &options, mask);
+  int status = ares_init_options(&resolver->impl_->channel, &options, mask);
+  if (status != ARES_SUCCESS) resolver->impl_->channel = nullptr;
+  if (status == ARES_SUCCESS && !servers.empty()) {
+    status = ares_set_servers_ports_csv(resolver->impl_->channel, servers.c_str());
+  }
   if (status != ARES_SUCCESS) {
-    resolver->impl_->channel = nullptr;
     return absl::InternalError(fmt::format("c-ares cannot be set up: {}", ares_strerror(status)));
   }
   return resolver;

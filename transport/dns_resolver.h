@@ -35,8 +35,10 @@ class DnsResolver {
   using Addresses = absl::StatusOr<std::vector<SocketAddress>>;  // port 0
   using Answer = std::function<void(Time now, const std::string& host, const Addresses& addresses)>;
 
-  // INTERNAL when c-ares cannot be set up (an unreadable resolv.conf, say).
-  static absl::StatusOr<std::unique_ptr<DnsResolver>> Create(EventLoop* loop, Answer answer);
+  // Asks `servers` ("ADDRESS:PORT,..."), or those of resolv.conf when it is empty. INTERNAL when
+  // c-ares cannot be set up (an unreadable resolv.conf, say).
+  static absl::StatusOr<std::unique_ptr<DnsResolver>> Create(EventLoop* loop, Answer answer,
+                                                             const std::string& servers = {});
   ~DnsResolver();
   DnsResolver(const DnsResolver&) = delete;
   DnsResolver& operator=(const DnsResolver&) = delete;

@@ -16,10 +16,10 @@
 //   R5  A stream that was refused and has not closed is counted; over 64 of them, the connection
 //       must be closed. Why: QUIC keeps its buffer until the peer answers, so refusing alone
 //       bounds nothing.
-//   R6  An envelope that is complete at once is copied once, from the packet into its buffer.
 //
 // Bounds   the budget, 64 refused streams, and the stream credit that the owner grants.
-// Cost     O(1) a call; Expire() is O(streams that it returns).
+// Cost     O(1) a call; Expire() is O(streams that it returns). An envelope that is complete at
+//          once is copied once, from the packet into its buffer.
 // Time     argument only; a step backwards counts as no time.
 // Threads  none: owned by the loop thread.
 // Not here flow-control credit, stream kinds, STOP_SENDING itself (the owner does what is said).

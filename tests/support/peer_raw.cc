@@ -103,6 +103,10 @@ std::optional<StreamId> RawPeer::Bidi(std::string_view bytes, bool fin) {
   return stream;
 }
 
+void RawPeer::Stop(StreamId stream, StreamCode code) {
+  endpoint_.Mutable(connection_)->StopReading(stream, static_cast<uint64_t>(code));
+}
+
 void RawPeer::Append(StreamId stream, std::string_view bytes, bool fin) {
   source_.Add(stream, Bytes::Copy(bytes), fin);
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "flood/base/peer_io.h"
 #include "flood/base/random.h"
 #include "flood/base/wire_codec.h"
 #include "tests/support/quic_pair.h"
@@ -42,6 +43,8 @@ class RawPeer {
   std::optional<StreamId> Uni(std::string_view bytes, bool fin);
   std::optional<StreamId> Bidi(std::string_view bytes, bool fin);
   void Append(StreamId stream, std::string_view bytes, bool fin);
+  // Tells the other end that no more of this stream is wanted.
+  void Stop(StreamId stream, StreamCode code);
   StreamId control() const { return control_; }
 
   // What has come on a stream, and how it ended.

@@ -47,6 +47,18 @@ TEST(BodiesReader, TakesBodiesCutAnywhere) {
   EXPECT_EQ(reader.buffered_bytes(), 0u);
 }
 
+// Neither a part of a body nor, later, the end of the answer is waited for.
+TEST(BodiesReader, HandsOnABodyWhenItIsWhole) {
+  const std::string text = Body("hello");
+  BodiesReader reader(Hashes(2), 100);
+  std::vector<BodyAnswer> answers;
+  EXPECT_EQ(reader.OnData(Raw(text.substr(0, text.size() - 1)), false, answers), ReadStep::kMore);
+  EXPECT_TRUE(answers.empty());
+  EXPECT_EQ(reader.OnData(Raw(text.substr(text.size() - 1)), false, answers), ReadStep::kMore);
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].body, Bytes::Copy("hello"));
+}
+
 TEST(BodiesReader, LimitsOneBodyAndAllTogether) {
   std::vector<BodyAnswer> answers;
   EXPECT_EQ(BodiesReader(Hashes(1), 100).OnData(Raw(Body(std::string(100, 'b'))), true, answers),
@@ -83,6 +95,12 @@ TEST_F(SetReaderTest, EndsWhereItSaid) {
   EXPECT_EQ(Read(header, 9, true), ReadStep::kBroken);
   EXPECT_EQ(Read(header, 9, false), ReadStep::kMore);
   EXPECT_EQ(Read(header, 11, true), ReadStep::kMalformed);
+}
+
+TEST_F(SetReaderTest, HandsOnBytesAsTheyCome) {
+  const SetHeader header{true, SetEncoding::kIdentity, 10, 10};
+  EXPECT_EQ(Read(header, 4, false), ReadStep::kMore);
+  EXPECT_EQ(data_, Bytes::Copy("ssss"));
 }
 
 TEST_F(SetReaderTest, LimitsTheSet) {

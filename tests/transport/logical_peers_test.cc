@@ -32,6 +32,27 @@ TEST(LogicalPeers, SimultaneousDialsAreOnePeer) {
   EXPECT_EQ(net.at(0).ListPeers(net.now())[0].info.inbound, !zero_is_smaller);
 }
 
+// The end that decides may not know that the connection which it keeps is dead: so it asks first,
+// and closes nothing before it is answered.
+TEST(LogicalPeers, NothingIsClosedBeforeTheChosenOneHasAnswered) {
+  PeerNet net({.delay = 20ms});
+  net.AddNode();
+  net.AddNode();
+  const size_t decides = net.KeyOf(0) < net.KeyOf(1) ? 0 : 1;
+  const size_t other = 1 - decides;
+  ASSERT_TRUE(net.Join(decides, other));
+  net.Connect(other, decides);
+  ASSERT_TRUE(net.RunUntil([&] { return net.at(decides).stats().second_connections == 1; }, 1s));
+  net.set_filter([&](size_t from, size_t, size_t) { return from == decides; });
+  net.Run(1500ms);
+  EXPECT_TRUE(net.at(decides).stats().closes.empty());
+  net.set_filter({});
+  net.Run(8s);
+  EXPECT_EQ(net.at(decides).stats().closes.at(CloseReason::kDuplicate), 1u);
+  EXPECT_EQ(net.at(decides).connection_count(), 1u);
+  EXPECT_EQ(net.Count<PeerDisconnected>(decides), 0u);
+}
+
 // Envelopes sent all through a contest arrive, each at least once, and end exactly once.
 TEST(LogicalPeers, NothingIsLostWhileTwoBecomeOne) {
   PeerNet net({.delay = 20ms});

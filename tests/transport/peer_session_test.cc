@@ -46,6 +46,23 @@ class PeerSessionTest : public testing::Test {
     for (const auto& each : offences) EXPECT_EQ(each.offence, offence);
   }
 
+  size_t PongsReceived() {
+    size_t count = 0;
+    for (const auto& [id, stream] : raw().streams()) {
+      if (stream.bytes[0] != static_cast<char>(StreamKind::kControl)) continue;
+      auto bytes = Bytes::Copy(stream.bytes.substr(1));
+      absl::Span<const uint8_t> rest = bytes.span();
+      FrameReader reader;
+      while (!rest.empty()) {
+        const auto frame = reader.Next(rest);
+        if (!frame.ok() || !frame->has_value()) break;
+        const auto message = DecodeControl(**frame);
+        count += message.ok() && *message && std::holds_alternative<Pong>(**message);
+      }
+    }
+    return count;
+  }
+
   PeerNet net_;
 };
 
@@ -239,6 +256,11 @@ TEST_F(PeerSessionTest, DoesNotReadAStateAnswerThatNobodyAskedFor) {
   ASSERT_EQ(state.size(), 2u);
   EXPECT_EQ(state[0].envelope, Bytes::Copy("xx"));
   EXPECT_EQ(state[1].part, StateReceived::Part::kEnd);
+  // It was asked for once.
+  raw().Uni("\x06" + header + std::string("\x00\x00\x00\x02xx", 6), true);
+  Write();
+  ExpectOffence(Offence::kUnsolicited, 2);
+  EXPECT_EQ(net_.Count<StateReceived>(0), 2u);
 }
 
 // Silence instead of Hello.
@@ -282,6 +304,21 @@ TEST_F(PeerSessionTest, DoesNotHoldAnythingBeforeHello) {
   EXPECT_EQ(raw().ended()->code, static_cast<uint64_t>(CloseReason::kProtocol));
 }
 
+// However fast a peer asks, it gets two answers a second.
+TEST_F(PeerSessionTest, AnswersPingsTwiceASecond) {
+  JoinRaw();
+  const std::string ping = ControlFrame(Ping{1, {}});
+  for (int i = 0; i < 5; ++i) raw().Append(raw().control(), ping, false);
+  Write(300ms);
+  EXPECT_EQ(PongsReceived(), 1u);
+  raw().Append(raw().control(), ping, false);
+  Write(300ms);
+  EXPECT_EQ(PongsReceived(), 1u);
+  raw().Append(raw().control(), ping, false);
+  Write(300ms);
+  EXPECT_EQ(PongsReceived(), 2u);
+}
+
 // A paused peer's announcements wait where they are.
 TEST_F(PeerSessionTest, PausesInv) {
   JoinRaw();
@@ -296,6 +333,37 @@ TEST_F(PeerSessionTest, PausesInv) {
   EXPECT_EQ(net_.Count<TxControlReceived>(0), 1u);
   net_.Do(0, PauseInv{peer, false});
   EXPECT_EQ(net_.Count<TxControlReceived>(0), 6u);
+}
+
+// 16 bodies of 255 KiB that lack their end fit into 4 MiB. Those that would exceed it are stopped;
+// the others may still come.
+TEST_F(PeerSessionTest, BoundsBodiesThatAreNotWhole) {
+  JoinRaw();
+  constexpr size_t kBodyBytes = 255 * kKiB + 1;
+  for (uint64_t i = 1; i <= 20; ++i) {
+    net_.Do(0, RequestBodies{*net_.PeerAt(0, kRaw), {i}, GetData{{HashOf<TxHash>({})}}});
+  }
+  net_.Run(100ms);
+  const auto length = EncodeLength(kBodyBytes);
+  const std::string begun = "\x01" + std::string(length.begin(), length.end());
+  std::vector<StreamId> asked;
+  for (const auto& [id, stream] : raw().streams()) {
+    if (!IsUni(id)) asked.push_back(id);
+  }
+  ASSERT_EQ(asked.size(), 20u);
+  for (StreamId id : asked) {
+    raw().Append(id, begun + std::string(kBodyBytes - 1, 'b'), false);
+    Write();
+  }
+  ExpectOffence(Offence::kUnsolicited, 4);
+  const auto ended = net_.All<RequestEnded>(0);
+  ASSERT_EQ(ended.size(), 4u);
+  for (const auto& each : ended) EXPECT_FALSE(each.complete);
+  EXPECT_EQ(net_.Count<BodyReceived>(0), 0u);
+  raw().Append(asked[0], "b", true);
+  Write();
+  EXPECT_EQ(net_.Count<BodyReceived>(0), 1u);
+  EXPECT_TRUE(net_.All<RequestEnded>(0).back().complete);
 }
 
 // Of more than 48 requests for bodies those above are refused.

@@ -201,6 +201,32 @@ TEST(PeerTransport, DropsTheLowestSlotAtTheBound) {
   EXPECT_EQ(net.envelopes_received(1), 3u);
 }
 
+// However much bulk waits for one peer, and whoever joined first: a turn begins with envelopes.
+TEST(PeerTransport, WritesEnvelopesBeforeSets) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode();
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.Join(0, 2));
+  net.Do(1, RequestSet{*net.PeerAt(1, 0), {1}, {{SetKind::kTxSet, HashOf<SetHash>({})}, false, 0}});
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<SetRequested>(0) == 1; }, 1s));
+  const SetRequested asked = net.All<SetRequested>(0)[0];
+  std::vector<size_t> written_to;
+  net.set_filter([&](size_t from, size_t to, size_t) {
+    if (from == 0) written_to.push_back(to);
+    return true;
+  });
+  constexpr size_t kSetBytes = 100'000;
+  const SetHeader header{true, SetEncoding::kIdentity, kSetBytes, kSetBytes};
+  net.at(0).Execute(net.now(),
+                    AnswerSet{asked.peer, asked.request, header, Filled(kSetBytes, 's')});
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 2), {1}, {100}, Numbered(1)});
+  ASSERT_GE(written_to.size(), 2u);
+  EXPECT_EQ(written_to.front(), 2u);
+  EXPECT_EQ(written_to.back(), 1u);
+}
+
 // ---- Hello --------------------------------------------------------------------------------------
 
 struct Refusal {
@@ -247,6 +273,19 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"streams", [](TransportOptions& o) { o.endpoint.quic.uni_streams = 2; },
                 CloseReason::kSmallWindows},
         Refusal{"key", [](TransportOptions& o) { o.node_seed.bytes.fill(1); },
+                CloseReason::kKeyShared},
+        // Of several the most basic one.
+        Refusal{"network before version",
+                [](TransportOptions& o) {
+                  o.network = NetworkIdOf("another");
+                  o.version_min = o.version_max = 2;
+                },
+                CloseReason::kWrongNetwork},
+        Refusal{"key before network",
+                [](TransportOptions& o) {
+                  o.node_seed.bytes.fill(1);
+                  o.network = NetworkIdOf("another");
+                },
                 CloseReason::kKeyShared}),
     [](const auto& info) {
       std::string name = info.param.name;
