@@ -2,6 +2,7 @@
 
 #include <gnutls/gnutls.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -17,6 +18,12 @@ constexpr uint8_t kTlsAlertNone = 0;
 // From large to small: Ethernet with IPv6; a tunnel with IPv4 and with IPv6; IPv6's minimum less
 // headers that some provider added. What ngtcp2 probes by itself stops at 1,444.
 constexpr uint16_t kMtuProbes[] = {1452, 1420, 1400, 1280};
+
+// Streams that are returned together. Where few are granted, the peer must not run out of them
+// before.
+uint64_t StepOf(uint64_t granted) {
+  return std::clamp<uint64_t>(granted / 4, 1, kStreamsCreditStep);
+}
 
 uint64_t Nanos(Duration d) { return static_cast<uint64_t>(d.count()); }
 
@@ -438,7 +445,7 @@ void QuicConnection::ExtendConnection(uint64_t bytes) {
 
 void QuicConnection::ReturnUniStream() {
   OVERLAY_CHECK(!impl_->writing);
-  if (impl_->IsClosed() || ++impl_->uni_to_return < kStreamsCreditStep) return;
+  if (impl_->IsClosed() || ++impl_->uni_to_return < StepOf(impl_->settings.uni_streams)) return;
   impl_->flush_wanted = true;
   ngtcp2_conn_extend_max_streams_uni(impl_->conn.get(), impl_->uni_to_return);
   impl_->uni_to_return = 0;
@@ -446,10 +453,7 @@ void QuicConnection::ReturnUniStream() {
 
 void QuicConnection::ReturnBidiStream() {
   OVERLAY_CHECK(!impl_->writing);
-  // Fewer are granted than a unidirectional step: with 64 streams in all the step must be smaller.
-  const uint64_t step =
-      std::clamp<uint64_t>(impl_->settings.bidi_streams / 4, 1, kStreamsCreditStep);
-  if (impl_->IsClosed() || ++impl_->bidi_to_return < step) return;
+  if (impl_->IsClosed() || ++impl_->bidi_to_return < StepOf(impl_->settings.bidi_streams)) return;
   impl_->flush_wanted = true;
   ngtcp2_conn_extend_max_streams_bidi(impl_->conn.get(), impl_->bidi_to_return);
   impl_->bidi_to_return = 0;

@@ -18,7 +18,8 @@
 //   R4  A batch is cut where a datagram is larger than the first, takes another path, or would make
 //       it more than 64 datagrams or kBatchBytesMax; it ends after a shorter one. Why: UDP_SEGMENT.
 //   R5  Credit is never returned by itself. Why: it is the brake on a peer. Stream counts leave in
-//       steps of kStreamsCreditStep, because each step costs a frame.
+//       steps of kStreamsCreditStep, or of a quarter of what is granted, because each step costs
+//       a frame.
 //   R6  After Close() the close packet is repeated at most once per kCloseRepeatMin, in answer to
 //       datagrams, for 3 PTO; while draining nothing is sent. Why: the packet may be lost, and
 //       floods must not echo.
@@ -188,7 +189,7 @@ class QuicConnection {
   // open), and to the connection (always).
   void ExtendStream(StreamId stream, uint64_t bytes);
   void ExtendConnection(uint64_t bytes);
-  // One more stream of the peer is done with. Sent in steps of kStreamsCreditStep.
+  // One more stream of the peer is done with. Sent in steps (R5).
   void ReturnUniStream();
   void ReturnBidiStream();
   // Sends a PING in the next kFlush pass even if nothing else is to be sent.

@@ -29,7 +29,7 @@ std::string HelloFrame(const std::string& network) {
 RawPeer::RawPeer(const Options& options)
     : options_(options),
       identity_(IdentityOf(options.seed)),
-      endpoint_(options.endpoint, *identity_, Random(options.seed)) {}
+      endpoint_(options.endpoint, *identity_, Random(options.random_seed)) {}
 
 void RawPeer::Dial(Time now, const SocketAddress& remote) {
   auto id = endpoint_.Dial(now, remote, std::nullopt);
@@ -105,6 +105,29 @@ std::optional<StreamId> RawPeer::Bidi(std::string_view bytes, bool fin) {
 
 void RawPeer::Stop(StreamId stream, StreamCode code) {
   endpoint_.Mutable(connection_)->StopReading(stream, static_cast<uint64_t>(code));
+}
+
+void RawPeer::Close(Time now, CloseReason reason) {
+  endpoint_.Mutable(connection_)->Close(now, static_cast<uint64_t>(reason), "", events_);
+}
+
+std::vector<ControlMessage> RawPeer::ControlReceived() const {
+  std::vector<ControlMessage> messages;
+  for (const auto& [id, stream] : streams_) {
+    if (stream.bytes[0] != static_cast<char>(StreamKind::kControl)) continue;
+    const Bytes bytes = Bytes::Copy(stream.bytes.substr(1));
+    absl::Span<const uint8_t> rest = bytes.span();
+    FrameReader reader;
+    while (true) {
+      const auto frame = reader.Next(rest);
+      OVERLAY_CHECK(frame.ok());
+      if (!frame->has_value()) break;
+      auto message = DecodeControl(**frame);
+      OVERLAY_CHECK(message.ok() && message->has_value());
+      messages.push_back(std::move(**message));
+    }
+  }
+  return messages;
 }
 
 void RawPeer::Append(StreamId stream, std::string_view bytes, bool fin) {

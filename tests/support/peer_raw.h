@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "flood/base/peer_io.h"
 #include "flood/base/random.h"
@@ -23,7 +24,8 @@ class RawPeer {
  public:
   struct Options {
     EndpointSettings endpoint;
-    uint8_t seed = 200;
+    uint8_t seed = 200;                    // of the key
+    uint64_t random_seed = 1;              // another one for a second connection of the same key
     std::string network = "test network";  // its passphrase
     bool says_hello = true;
     bool returns_credit = true;
@@ -45,6 +47,7 @@ class RawPeer {
   void Append(StreamId stream, std::string_view bytes, bool fin);
   // Tells the other end that no more of this stream is wanted.
   void Stop(StreamId stream, StreamCode code);
+  void Close(Time now, CloseReason reason);
   StreamId control() const { return control_; }
 
   // What has come on a stream, and how it ended.
@@ -53,6 +56,8 @@ class RawPeer {
     bool fin = false;
   };
   const std::map<StreamId, Stream>& streams() const { return streams_; }
+  // What was said on the other end's control stream.
+  std::vector<ControlMessage> ControlReceived() const;
   const std::map<StreamId, std::optional<uint64_t>>& closed() const { return closed_; }
   const std::optional<CloseInfo>& ended() const { return ended_; }
 

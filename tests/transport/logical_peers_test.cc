@@ -1,4 +1,5 @@
 // One key, one peer, whatever happens to the connections below it.
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -110,6 +111,85 @@ TEST(LogicalPeers, AKilledConnectionLosesNoEnvelope) {
   EXPECT_EQ(net.Count<PeerDisconnected>(1), 0u);
   EXPECT_EQ(net.Count<EnvelopeDone>(0), 100u);
   EXPECT_EQ(net.at(0).connection_count(), 1u);
+}
+
+// Two connections that a peer without manners dialled: the second one is the one in use.
+class TwoConnectionsTest : public testing::Test {
+ protected:
+  static constexpr size_t kFirst = 1;
+  static constexpr size_t kSecond = 2;
+
+  TwoConnectionsTest() : net_({.delay = 10ms}) {
+    net_.AddNode();
+    for (const size_t raw : {kFirst, kSecond}) {
+      RawPeer::Options options;
+      options.random_seed = raw;
+      net_.AddRaw(options);
+      EXPECT_TRUE(net_.JoinRaw(raw, 0));
+      net_.Run(50ms);
+    }
+    EXPECT_EQ(net_.at(0).stats().second_connections, 1u);
+    peer_ = *net_.PeerAt(0, kFirst);
+  }
+  // What is sent to the second connection is lost from now on.
+  void CutSecond() {
+    net_.set_filter([](size_t, size_t to, size_t) { return to != kSecond; });
+  }
+  bool FirstGot(std::string_view envelope) {
+    const std::string wanted = "\x01" + std::string(envelope);
+    const auto& streams = net_.raw(kFirst).streams();
+    return std::any_of(streams.begin(), streams.end(),
+                       [&](const auto& entry) { return entry.second.bytes == wanted; });
+  }
+  template <class Message>
+  size_t CountAtFirst() {
+    const auto said = net_.raw(kFirst).ControlReceived();
+    return static_cast<size_t>(std::count_if(said.begin(), said.end(), [](const auto& message) {
+      return std::holds_alternative<Message>(message);
+    }));
+  }
+
+  PeerNet net_;
+  PeerId peer_;
+};
+
+TEST_F(TwoConnectionsTest, WhatAnEndedOneLeavesIsSentOnTheOther) {
+  CutSecond();
+  net_.Do(0, SendEnvelope{peer_, {1}, {100}, Bytes::Copy("vote")});
+  net_.Run(100ms);
+  EXPECT_FALSE(FirstGot("vote"));
+  net_.raw(kSecond).Close(net_.now(), CloseReason::kGoaway);
+  net_.WriteRaw(kSecond);
+  net_.Run(100ms);
+  EXPECT_TRUE(FirstGot("vote"));
+  EXPECT_EQ(net_.Count<EnvelopeDone>(0), 1u);
+  EXPECT_EQ(net_.Count<PeerDisconnected>(0), 0u);
+}
+
+// Silence with data outstanding is enough: the dead connection need not have ended.
+TEST_F(TwoConnectionsTest, WhatASuspectOneLeavesIsSentOnTheOther) {
+  CutSecond();
+  net_.Do(0, SendEnvelope{peer_, {1}, {100}, Bytes::Copy("vote")});
+  net_.Run(1900ms);
+  EXPECT_FALSE(FirstGot("vote"));
+  net_.Run(300ms);
+  EXPECT_TRUE(FirstGot("vote"));
+  EXPECT_EQ(net_.at(0).connection_count(), 2u);
+}
+
+// Frames go over to the other connection, but for those that concern theirs alone.
+TEST_F(TwoConnectionsTest, FramesOfAConnectionStayWithIt) {
+  CutSecond();
+  net_.raw(kSecond).Append(net_.raw(kSecond).control(), ControlFrame(Ping{1, {}}), false);
+  net_.WriteRaw(kSecond);
+  net_.Do(0, SendControl{peer_, CoreStatus{true}});
+  net_.Run(100ms);
+  net_.raw(kSecond).Close(net_.now(), CloseReason::kGoaway);
+  net_.WriteRaw(kSecond);
+  net_.Run(100ms);
+  EXPECT_EQ(CountAtFirst<CoreStatus>(), 1u);
+  EXPECT_EQ(CountAtFirst<Pong>(), 0u);
+  EXPECT_EQ(CountAtFirst<Hello>(), 1u);
 }
 
 TEST(LogicalPeers, ANewInstanceReplacesTheOldOneAtOnce) {

@@ -1,6 +1,7 @@
 // A transport against a peer without manners: what it sends costs it, and nobody else.
 #include "transport/peer_session.h"
 
+#include <algorithm>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -46,21 +47,14 @@ class PeerSessionTest : public testing::Test {
     for (const auto& each : offences) EXPECT_EQ(each.offence, offence);
   }
 
+  uint64_t ReceivedControlBytes() {
+    return net_.at(0).stats().received[static_cast<size_t>(SendClass::kControl)].bytes;
+  }
   size_t PongsReceived() {
-    size_t count = 0;
-    for (const auto& [id, stream] : raw().streams()) {
-      if (stream.bytes[0] != static_cast<char>(StreamKind::kControl)) continue;
-      auto bytes = Bytes::Copy(stream.bytes.substr(1));
-      absl::Span<const uint8_t> rest = bytes.span();
-      FrameReader reader;
-      while (!rest.empty()) {
-        const auto frame = reader.Next(rest);
-        if (!frame.ok() || !frame->has_value()) break;
-        const auto message = DecodeControl(**frame);
-        count += message.ok() && *message && std::holds_alternative<Pong>(**message);
-      }
-    }
-    return count;
+    const auto said = raw().ControlReceived();
+    return static_cast<size_t>(std::count_if(said.begin(), said.end(), [](const auto& message) {
+      return std::holds_alternative<Pong>(message);
+    }));
   }
 
   PeerNet net_;
@@ -96,7 +90,7 @@ TEST_F(PeerSessionTest, ClosesAPeerThatDoesNotRead) {
   EXPECT_GE(net_.envelopes_received(kOther), 100u);
 }
 
-// Taking back what waits does not buy time.
+// Taking back what waits does not buy time, and neither do frames that still find credit.
 TEST_F(PeerSessionTest, SupersedingDoesNotPutOffTheStall) {
   RawPeer::Options options;
   options.returns_credit = false;
@@ -105,6 +99,7 @@ TEST_F(PeerSessionTest, SupersedingDoesNotPutOffTheStall) {
   const PeerId peer = *net_.PeerAt(0, kRaw);
   for (uint64_t i = 0; i < 60 && net_.PeerAt(0, kRaw); ++i) {
     if (i > 1) net_.Do(0, CancelEnvelope{peer, {i - 1}});
+    net_.Do(0, SendControl{peer, CoreStatus{true}});
     net_.Do(0, SendEnvelope{peer, {i}, {100}, Bytes::Copy(std::string(300, 'e'))});
     net_.Run(250ms);
   }
@@ -242,6 +237,30 @@ TEST_F(PeerSessionTest, ClosesWhenTheControlStreamEnds) {
   ExpectClosed(CloseReason::kProtocol);
 }
 
+TEST_F(PeerSessionTest, ClosesWhenTheTxControlStreamEnds) {
+  JoinRaw();
+  raw().Uni("\x03", true);
+  Write();
+  ExpectClosed(CloseReason::kProtocol);
+}
+
+// Announcements that a peer does not read are kept up to a bound, then it goes at once.
+TEST_F(PeerSessionTest, ClosesWhenALongLivedStreamOverflows) {
+  RawPeer::Options options;
+  options.returns_credit = false;
+  JoinRaw(options);
+  const PeerId peer = *net_.PeerAt(0, kRaw);
+  const Inv inv{std::vector<InvEntry>(1000, {HashOf<TxHash>({}), 1, Lane::kClassic, 100})};
+  const size_t frame_bytes = EncodeTxControl(inv).size();
+  for (size_t bytes = 0; bytes + frame_bytes < kLongStreamQueueBytesMax; bytes += frame_bytes) {
+    net_.Do(0, SendTxControl{peer, inv});
+    net_.Run(10ms);
+  }
+  ASSERT_TRUE(net_.PeerAt(0, kRaw));
+  for (int i = 0; i < 16; ++i) net_.Do(0, SendTxControl{peer, inv});
+  ExpectClosed(CloseReason::kStalled);
+}
+
 TEST_F(PeerSessionTest, DoesNotReadAStateAnswerThatNobodyAskedFor) {
   JoinRaw();
   const std::string header(EncodeStateHeader({9, false}).view());
@@ -335,6 +354,23 @@ TEST_F(PeerSessionTest, PausesInv) {
   EXPECT_EQ(net_.Count<TxControlReceived>(0), 6u);
 }
 
+// While it is paused a peer can send no more than the stream's window, and that is held.
+TEST_F(PeerSessionTest, GivesAPausedPeerNoCredit) {
+  JoinRaw();
+  const PeerId peer = *net_.PeerAt(0, kRaw);
+  const Inv inv{std::vector<InvEntry>(1000, {HashOf<TxHash>({}), 1, Lane::kClassic, 100})};
+  const Bytes frame = EncodeTxControl(inv);
+  net_.Do(0, PauseInv{peer, true});
+  const uint64_t before = ReceivedControlBytes();
+  const auto stream = raw().Uni("\x03", false);
+  for (int i = 0; i < 20; ++i) raw().Append(*stream, frame.view(), false);
+  Write(1s);
+  EXPECT_EQ(1 + ReceivedControlBytes() - before, QuicSettings{}.uni_stream_window_bytes);
+  net_.Do(0, PauseInv{peer, false});
+  net_.Run(1s);
+  EXPECT_EQ(net_.Count<TxControlReceived>(0), 20u);
+}
+
 // 16 bodies of 255 KiB that lack their end fit into 4 MiB. Those that would exceed it are stopped;
 // the others may still come.
 TEST_F(PeerSessionTest, BoundsBodiesThatAreNotWhole) {
@@ -364,6 +400,37 @@ TEST_F(PeerSessionTest, BoundsBodiesThatAreNotWhole) {
   Write();
   EXPECT_EQ(net_.Count<BodyReceived>(0), 1u);
   EXPECT_TRUE(net_.All<RequestEnded>(0).back().complete);
+}
+
+// What a transport with the smallest windows takes from a peer, one after the other.
+class SessionCreditTest : public testing::Test {
+ protected:
+  SessionCreditTest() : net_({.delay = 10ms}) {
+    net_.AddNode([](TransportOptions& options) {
+      options.endpoint.quic.connection_window_bytes = 1 * kMiB;
+      options.endpoint.quic.uni_streams = 4;
+    });
+    net_.AddRaw({});
+    EXPECT_TRUE(net_.JoinRaw(1, 0));
+  }
+  void SendEnvelope(size_t bytes) {
+    ASSERT_TRUE(net_.raw(1).Uni("\x01" + std::string(bytes, 'e'), true));
+    net_.WriteRaw(1);
+    net_.Run(200ms);
+  }
+  PeerNet net_;
+};
+
+TEST_F(SessionCreditTest, ComesBackForWholeEnvelopes) {
+  for (int i = 0; i < 40; ++i) SendEnvelope(64 * kKiB);
+  EXPECT_EQ(net_.envelopes_received(0), 40u);
+}
+
+TEST_F(SessionCreditTest, ComesBackForRefusedEnvelopes) {
+  for (int i = 0; i < 40; ++i) SendEnvelope(64 * kKiB + 1);
+  EXPECT_EQ(net_.Count<PeerOffence>(0), 40u);
+  SendEnvelope(64 * kKiB);
+  EXPECT_EQ(net_.envelopes_received(0), 1u);
 }
 
 // Of more than 48 requests for bodies those above are refused.

@@ -227,6 +227,67 @@ TEST(PeerTransport, WritesEnvelopesBeforeSets) {
   EXPECT_EQ(written_to.back(), 1u);
 }
 
+class CountingSink final : public DatagramSink {
+ public:
+  absl::Span<uint8_t> Buffer() override { return absl::MakeSpan(buffer_); }
+  void Commit(const Path&, size_t bytes, size_t) override { bytes_ += bytes; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::vector<uint8_t> buffer_ = std::vector<uint8_t>(kSinkBufferBytesMin);
+  size_t bytes_ = 0;
+};
+
+// Eight peers whose connections could take more get 64 KiB together, and packets'
+// headers. Then whatever has come in meanwhile has its turn.
+TEST(PeerTransport, ATurnWritesABoundedAmountOfBulk) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode();
+  const Bytes set = Filled(200'000, 's');
+  const SetHeader header{true, SetEncoding::kIdentity, set.size(), set.size()};
+  for (size_t node = 1; node <= 8; ++node) {
+    net.AddNode();
+    ASSERT_TRUE(net.Join(node, 0));
+  }
+  // The first sets find out what the paths can carry.
+  for (const uint64_t round : {1, 2, 3}) {
+    for (size_t node = 1; node <= 8; ++node) {
+      const SetRequest request{{SetKind::kTxSet, HashOf<SetHash>({})}, false, 0};
+      net.Do(node, RequestSet{*net.PeerAt(node, 0), {round}, request});
+    }
+    ASSERT_TRUE(net.RunUntil([&] { return net.Count<SetRequested>(0) == 8 * round; }, 1s));
+    const auto asked = net.All<SetRequested>(0);
+    for (size_t i = 8 * (round - 1); i < asked.size(); ++i) {
+      net.at(0).Execute(net.now(), AnswerSet{asked[i].peer, asked[i].request, header, set});
+    }
+    if (round == 3) break;
+    net.Do(0, CancelEnvelope{asked[0].peer, {99}});
+    net.Run(2s);
+    ASSERT_EQ(net.Count<RequestEnded>(8), round);
+  }
+  CountingSink sink;
+  EXPECT_TRUE(net.at(0).WriteTurn(net.now(), sink));
+  EXPECT_GE(sink.bytes(), kBulkTurnBytesMax * 9 / 10);
+  EXPECT_LE(sink.bytes(), kBulkTurnBytesMax * 11 / 10);
+}
+
+// A peer that does not want announcements for a while is not one that does not read.
+TEST(PeerTransport, APauseOfAnnouncementsIsNoStall) {
+  PeerNet net({.delay = 5ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Do(1, PauseInv{*net.PeerAt(1, 0), true});
+  const Inv inv{std::vector<InvEntry>(1000, {HashOf<TxHash>({}), 1, Lane::kClassic, 100})};
+  for (int i = 0; i < 20; ++i) net.Do(0, SendTxControl{*net.PeerAt(0, 1), inv});
+  net.Run(30s);
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 0u);
+  EXPECT_EQ(net.Count<TxControlReceived>(1), 0u);
+  net.Do(1, PauseInv{*net.PeerAt(1, 0), false});
+  net.Run(1s);
+  EXPECT_EQ(net.Count<TxControlReceived>(1), 20u);
+}
+
 // ---- Hello --------------------------------------------------------------------------------------
 
 struct Refusal {

@@ -168,22 +168,34 @@ TEST(QuicCredit, TheWindowStopsASenderUntilCreditIsReturned) {
 
 TEST(QuicCredit, StreamCountsComeBackInSteps) {
   QuicPairOptions options;
-  options.acceptor.quic.uni_streams = 128;
+  options.acceptor.quic.uni_streams = 256;
   QuicPair pair(std::move(options));
   const ConnectionId id = pair.Connect();
   // Nothing is lost between what is open ahead and what is left.
-  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 128u);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 256u);
   const int told = pair.dialler().log(id).streams_credit;
   for (uint64_t i = 0; i < 63; ++i) ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 50)));
   pair.RunFor(1s);
   EXPECT_EQ(pair.dialler().log(id).streams_credit, told);
-  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 65u);
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 193u);
   ASSERT_TRUE(pair.dialler().SendUni(id, Message(64, 50)));
   pair.RunFor(1s);
   EXPECT_EQ(pair.dialler().log(id).streams_credit, told + 1);
-  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 128u);
-  for (uint64_t i = 0; i < 128; ++i) ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 50)));
+  EXPECT_EQ(pair.dialler().endpoint().Find(id)->uni_streams_left(), 256u);
+  for (uint64_t i = 0; i < 256; ++i) ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 50)));
   EXPECT_FALSE(pair.dialler().SendUni(id, Message(0, 50)));
+}
+
+// A step would be more than was granted; so it is a quarter of that.
+TEST(QuicCredit, FewStreamsComeBackInSmallSteps) {
+  QuicPairOptions options;
+  options.acceptor.quic.uni_streams = 8;
+  QuicPair pair(std::move(options));
+  const ConnectionId id = pair.Connect();
+  for (uint64_t i = 0; i < 40; ++i) {
+    ASSERT_TRUE(pair.dialler().SendUni(id, Message(i, 50)));
+    pair.RunFor(1s);
+  }
 }
 
 TEST(QuicClose, CodeAndReasonReachTheOtherSide) {

@@ -127,6 +127,22 @@ TEST_F(SessionWriterTest, BoundsWhatIsUnacknowledged) {
   EXPECT_TRUE(stats.blocked);
 }
 
+// All of it was written, and a part has come.
+TEST_F(SessionWriterTest, AWrittenEnvelopeThatThePeerStoppedCountsAsDropped) {
+  JoinRaw({});
+  bool first = true;
+  net_.set_filter(
+      [&](size_t from, size_t, size_t) { return from != 0 || std::exchange(first, false); });
+  SendEnvelopes(1, 8000);
+  net_.set_filter({});
+  ASSERT_TRUE(net_.RunUntil([&] { return CountEnvelopes(false) == 1; }, 1s));
+  raw().Stop(raw().streams().rbegin()->first, StreamCode::kTooLarge);
+  net_.WriteRaw(kRaw);
+  net_.Run(1s);
+  ASSERT_EQ(net_.Count<EnvelopeDone>(0), 1u);
+  EXPECT_EQ(net_.All<EnvelopeDone>(0)[0].outcome, EnvelopeDone::Outcome::kDropped);
+}
+
 TEST_F(SessionWriterTest, AnEnvelopeThatThePeerStoppedCountsAsDropped) {
   JoinRaw({});
   SendEnvelopes(1, kEnvelopeBytes);
