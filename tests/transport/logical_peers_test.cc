@@ -113,6 +113,21 @@ TEST(LogicalPeers, AKilledConnectionLosesNoEnvelope) {
   EXPECT_EQ(net.at(0).connection_count(), 1u);
 }
 
+// A rival dial has 4 s for its handshake; 5 s after it was given up comes the next one.
+TEST(LogicalPeers, ADeadPathIsDialledAgainAndAgain) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Run(1s);
+  net.set_filter([](size_t, size_t, size_t) { return false; });
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Bytes::Copy("vote")});
+  for (const uint64_t dials : {1, 2, 3}) {
+    net.Run(dials == 1 ? 5100ms : 9s);
+    EXPECT_EQ(net.at(0).stats().rival_dials, dials);
+  }
+}
+
 // Two connections that a peer without manners dialled: the second one is the one in use.
 class TwoConnectionsTest : public testing::Test {
  protected:
@@ -175,6 +190,26 @@ TEST_F(TwoConnectionsTest, WhatASuspectOneLeavesIsSentOnTheOther) {
   net_.Run(300ms);
   EXPECT_TRUE(FirstGot("vote"));
   EXPECT_EQ(net_.at(0).connection_count(), 2u);
+}
+
+// The first connection has an envelope that never ends. The second one is kept, so 5 s are enough.
+TEST_F(TwoConnectionsTest, TheOtherOneIsClosedThoughItIsNeverDone) {
+  ASSERT_TRUE(WeDecide(net_.KeyOf(0), net_.KeyOf(kFirst)));
+  net_.raw(kFirst).Uni("\x01partial", false);
+  net_.WriteRaw(kFirst);
+  for (const ControlMessage& message : net_.raw(kSecond).ControlReceived()) {
+    if (const auto* ping = std::get_if<Ping>(&message)) {
+      net_.raw(kSecond).Append(net_.raw(kSecond).control(), ControlFrame(Pong{ping->id, {}, {}}),
+                               false);
+    }
+  }
+  net_.WriteRaw(kSecond);
+  net_.Run(4500ms);
+  EXPECT_FALSE(net_.raw(kFirst).ended());
+  net_.Run(600ms);
+  ASSERT_TRUE(net_.raw(kFirst).ended());
+  EXPECT_EQ(net_.raw(kFirst).ended()->code, static_cast<uint64_t>(CloseReason::kDuplicate));
+  EXPECT_FALSE(net_.raw(kSecond).ended());
 }
 
 // Frames go over to the other connection, but for those that concern theirs alone.

@@ -456,6 +456,19 @@ TEST(PeerTransport, DrainsInGoodOrder) {
   EXPECT_EQ(net.at(0).connection_count(), 0u);
 }
 
+TEST(PeerTransport, ADrainRefusesNewConnections) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  net.at(0).StartDrain(net.now(), "maintenance", 30s);
+  net.Connect(1, 0);
+  net.Run(6s);
+  EXPECT_EQ(net.Count<PeerConnected>(0), 0u);
+  EXPECT_EQ(net.Count<PeerConnected>(1), 0u);
+  ASSERT_EQ(net.Count<DialEnded>(1), 1u);
+  EXPECT_NE(net.All<DialEnded>(1)[0].reason, CloseReason::kNone);
+}
+
 TEST(PeerTransport, DropPeerTellsTheOtherEndWhy) {
   PeerNet net({.delay = 10ms});
   net.AddNode();

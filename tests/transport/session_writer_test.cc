@@ -2,6 +2,7 @@
 #include "transport/session_writer.h"
 
 #include <string>
+#include <utility>
 
 #include "gtest/gtest.h"
 #include "tests/support/peer_net.h"
