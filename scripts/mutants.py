@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 """Breaks each rule on purpose and demands that a test notices. tests/mutants/README.md has the format.
 
-usage: scripts/mutants.py --check      every rule has a mutant, a reason not to, or is owed one; every patch applies
-       scripts/mutants.py --owed       print the rules that have neither mutant nor reason
+usage: scripts/mutants.py --check      every rule has a mutant or a reason not to; every patch applies
        scripts/mutants.py [GLOB...]    build and run the mutants (of matching names) in a copy of the tree
 """
 import collections
@@ -98,14 +97,6 @@ def git_apply(folder, path, *arguments):
                                           os.path.dirname(folder)})
 
 
-def uncovered():
-    """The rules that have neither a mutant nor a reason to have none."""
-    mutants, _ = read_mutants()
-    exempt, _ = read_list("EXEMPT", 3)
-    covered = {(mutant.header, rule) for mutant in mutants for rule in mutant.rules}
-    return [rule for rule in rules_of_tree() if rule not in covered and rule not in exempt]
-
-
 def check():
     rules = rules_of_tree()
     known = set(rules)
@@ -119,16 +110,14 @@ def check():
             problems.append(f"{mutant.name}: does not apply: {applied.stderr.strip()}")
     covered = {(mutant.header, rule) for mutant in mutants for rule in mutant.rules}
     exempt, exempt_problems = read_list("EXEMPT", 3)
-    owed, owed_problems = read_list("OWED", 2)
-    problems += exempt_problems + owed_problems
-    for name, listed in (("EXEMPT", exempt), ("OWED", owed)):
-        for rule in listed:
-            if rule not in known:
-                problems.append(f"{name}: {rule[0]} has no rule {rule[1]}: remove the line")
-            elif rule in covered:
-                problems.append(f"{name}: {rule[0]} {rule[1]} has a mutant: remove the line")
-    for header, rule in uncovered():
-        if (header, rule) not in owed:
+    problems += exempt_problems
+    for rule in exempt:
+        if rule not in known:
+            problems.append(f"EXEMPT: {rule[0]} has no rule {rule[1]}: remove the line")
+        elif rule in covered:
+            problems.append(f"EXEMPT: {rule[0]} {rule[1]} has a mutant: remove the line")
+    for header, rule in rules:
+        if (header, rule) not in covered and (header, rule) not in exempt:
             problems.append(f"{header} {rule}: no mutant, and no reason in tests/mutants/EXEMPT")
     for problem in problems:
         print(problem)
@@ -136,7 +125,7 @@ def check():
         print("no rules or no mutants were found")
         return 1
     print(f"{len(rules)} rules, {len(mutants)} mutants of {len(covered)} of them, "
-          f"{len(exempt)} exempt, {len(owed)} owed, {len(problems)} problems")
+          f"{len(exempt)} exempt, {len(problems)} problems")
     return 1 if problems else 0
 
 
@@ -262,9 +251,6 @@ def main():
         return 0
     if arguments == ["--check"]:
         return check()
-    if arguments == ["--owed"]:
-        print("\n".join(f"{header} {rule}" for header, rule in uncovered()))
-        return 0
     return run(arguments)
 
 
