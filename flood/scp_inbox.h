@@ -30,8 +30,8 @@
 //       theirs.
 //   R10 On request an envelope that was delivered is delivered again, flagged, after what waits.
 //
-// Cost     O(log kept) per copy; at limits and for verdicts O(senders). The window moving: O(what
-//     goes).
+// Cost     O(log kept) per copy, and O(slots of its sender) while the window has no upper bound; at
+//     limits and for verdicts O(senders). The window moving: O(what goes).
 // Threads  none.
 #ifndef OVERLAY_FLOOD_SCP_INBOX_H_
 #define OVERLAY_FLOOD_SCP_INBOX_H_

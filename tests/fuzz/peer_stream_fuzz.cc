@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "flood/base/check.h"
+#include "tests/fuzz/second_model.h"
 #include "tests/support/peer_net.h"
 #include "transport/answer_reader.h"
 #include "transport/inbound_envelopes.h"
@@ -18,26 +19,6 @@ namespace overlay::transport {
 namespace {
 
 using namespace std::chrono_literals;
-
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : rest_(data, size) {}
-  bool empty() const { return rest_.empty(); }
-  uint8_t Byte() {
-    if (rest_.empty()) return 0;
-    const uint8_t byte = rest_[0];
-    rest_.remove_prefix(1);
-    return byte;
-  }
-  absl::Span<const uint8_t> Take(size_t bytes) {
-    const auto taken = rest_.first(std::min(bytes, rest_.size()));
-    rest_.remove_prefix(taken.size());
-    return taken;
-  }
-
- private:
-  absl::Span<const uint8_t> rest_;
-};
 
 // ---- readers: cut anywhere, the same result
 // --------------------------------------------------------
@@ -107,7 +88,7 @@ Result ReadState(absl::Span<const uint8_t> bytes, size_t piece) {
   });
 }
 
-void CheckReaders(Input input) {
+void CheckReaders(FuzzInput input) {
   const uint8_t which = input.Byte() % 3;
   const size_t piece = 1 + input.Byte();
   const auto bytes = input.Take(SIZE_MAX);
@@ -123,7 +104,7 @@ void CheckReaders(Input input) {
 // ---- the budget, beside a slow and obvious model
 // ---------------------------------------------------
 
-void CheckEnvelopes(Input input) {
+void CheckEnvelopes(FuzzInput input) {
   const InboundEnvelopes::Options options{.envelope_bytes_max = 2000, .budget_bytes = 64 * kKiB};
   InboundEnvelopes real(options);
   std::map<int64_t, std::string> model;  // bytes of streams that are neither complete nor refused
@@ -181,7 +162,7 @@ void CheckEnvelopes(Input input) {
 // ---- a whole transport
 // -----------------------------------------------------------------------------
 
-void CheckTransport(Input input) {
+void CheckTransport(FuzzInput input) {
   PeerNet net({.delay = 1ms});
   net.AddNode();
   net.AddRaw({});
@@ -215,7 +196,7 @@ void CheckTransport(Input input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace overlay::transport;
   if (size == 0) return 0;
-  const Input input(data + 1, size - 1);
+  const overlay::FuzzInput input(data + 1, size - 1);
   switch (data[0] % 16) {
     case 0:
       CheckTransport(input);

@@ -1,8 +1,8 @@
 // tests/fuzz/second_model.h
 //
-// What the fuzz targets with a second model share: an input read as a list of small choices, and a
-// judge that compares the component with its model and aborts with a line that says which
-// operation, what, expected, got.
+// What the fuzz targets with a second model share: an input read as a list of small choices (other
+// fuzz targets read theirs so too), and a judge that compares the component with its model and
+// aborts with a line that says which operation, what, expected, got.
 //
 // An exhausted input reads as zeros: cutting an input never makes another operation of what is
 // left.
