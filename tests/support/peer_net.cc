@@ -112,11 +112,12 @@ void PeerNet::Send(size_t from, const SocketAddress& to, std::string bytes) {
     if (filter_ && !filter_(from, node, bytes.size())) return;
     const overlay::LinkOptions link{.delay = link_.delay,
                                     .jitter = link_.jitter,
+                                    .keeps_order = link_.keeps_order,
                                     .bits_per_second = 8 * link_.bytes_per_second,
                                     .queue_bytes = link_.queue_bytes,
                                     .loss = link_.loss};
     const auto payload = absl::MakeSpan(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size());
-    for (const Time at : links_[{from, node}].Pass(link, now_, payload, random_)) {
+    for (const Time at : links_[LinkKey(from, node)].Pass(link, now_, payload, random_)) {
       packets_.push({at, next_order_++, from, node, bytes});
     }
     return;

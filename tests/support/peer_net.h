@@ -32,9 +32,11 @@ class PeerNet {
   struct LinkOptions {
     Duration delay = std::chrono::milliseconds(5);  // one way
     Duration jitter{};
+    bool keeps_order = false;  // in spite of jitter
     double loss = 0;
     uint64_t bytes_per_second = 0;         // 0: no limit
     size_t queue_bytes = size_t{1} << 40;  // drop-tail, with a rate only
+    bool shared_by_receiver = false;  // all that goes to one node shares its rate and its queue
     uint64_t seed = 1;
   };
   // A datagram on its way; false drops it.
@@ -66,9 +68,11 @@ class PeerNet {
   bool Join(size_t from, size_t to);
   void set_filter(Filter filter) { filter_ = std::move(filter); }
   void set_loss(double loss) { link_.loss = loss; }
+  // From now on; what waits in a queue leaves as it would have.
+  void set_rate(uint64_t bytes_per_second) { link_.bytes_per_second = bytes_per_second; }
   // The most that ever waited in the queue of the link.
   size_t QueueBytesSeen(size_t from, size_t to) const {
-    return links_.at({from, to}).queue_bytes_seen();
+    return links_.at(LinkKey(from, to)).queue_bytes_seen();
   }
   // Without records events() and what reads it stay empty: for runs of many megabytes.
   void set_records(bool records) { records_ = records; }
@@ -120,6 +124,10 @@ class PeerNet {
   };
   class Sink;
 
+  // Of a shared link: as if all came from its receiver.
+  std::pair<size_t, size_t> LinkKey(size_t from, size_t to) const {
+    return {link_.shared_by_receiver ? to : from, to};
+  }
   void Make(size_t node);
   std::optional<Time> DeadlineOf(size_t node);
   void Send(size_t from, const SocketAddress& to, std::string bytes);

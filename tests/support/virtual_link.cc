@@ -24,7 +24,9 @@ absl::InlinedVector<Time, 2> VirtualLink::Pass(const LinkOptions& link, Time now
   absl::InlinedVector<Time, 2> arrivals;
   const int copies = random.Chance(link.duplicate) ? 2 : 1;
   for (int i = 0; i < copies; ++i) {
-    arrivals.push_back(leaves + link.delay + random.UpTo(link.jitter));
+    const Time at = leaves + link.delay + random.UpTo(link.jitter);
+    last_at_ = link.keeps_order ? std::max(last_at_, at) : at;
+    arrivals.push_back(last_at_);
   }
   return arrivals;
 }

@@ -23,6 +23,7 @@ namespace overlay {
 struct LinkOptions {
   Duration delay = std::chrono::milliseconds(10);
   Duration jitter{};               // added evenly from nothing to this; reorders
+  bool keeps_order = false;        // a packet that jitter would let overtake arrives with the other
   uint64_t bits_per_second = 0;    // 0: no limit
   size_t queue_bytes = 1'000'000;  // drop-tail, with a rate only
   double loss = 0;
@@ -44,6 +45,7 @@ class VirtualLink {
 
  private:
   Time free_at_ = Time::min();  // when the last packet has left, with a rate
+  Time last_at_ = Time::min();  // when the last one arrives
   size_t queue_bytes_seen_ = 0;
 };
 

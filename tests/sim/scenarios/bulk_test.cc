@@ -1,186 +1,49 @@
-// SCP beside sets that keep a link full: two real endpoints on a virtual link with a rate and a
-// queue. An envelope of 300 bytes each 5 ms from one to the other, beside sets of 10 MB the same
-// way: each is asked for when half of the one before has come, so that the link is never without;
-// or when all of it has.
+// SCP beside sets that keep a link full (bulk_net.h). The two ways to fail: envelopes that wait
+// behind bulk, and bulk that gives up the link for them.
 #include <algorithm>
 #include <chrono>
-#include <cstring>
-#include <map>
-#include <queue>
 #include <string>
-#include <vector>
 
-#include "flood/base/crypto.h"
-#include "flood/base/random.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/peer_net.h"
+#include "tests/sim/bulk_net.h"
 
 namespace overlay::transport {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr size_t kSetBytes = 10'000'000;
-constexpr size_t kEnvelopeBytes = 300;
-constexpr Duration kEnvelopeGap = 5ms;
-
-struct BulkLinkOptions {
-  uint64_t megabits_per_second;
-  Duration round_trip;
-  size_t queue_bytes = 1'000'000;
-  bool one_at_a_time = false;
-  Duration idle_between_sets{};
-};
-
-class BulkLink {
- public:
-  explicit BulkLink(const BulkLinkOptions& options)
-      : options_(options),
-        net_({.delay = options.round_trip / 2,
-              .bytes_per_second = options.megabits_per_second * 125'000,
-              .queue_bytes = options.queue_bytes}) {
-    std::vector<uint8_t> bytes(kSetBytes);
-    Random(1).Fill(absl::MakeSpan(bytes));
-    set_ = Bytes::Copy(bytes);
-    key_ = {SetKind::kTxSet, HashOf<SetHash>(set_.span())};
-    net_.AddNode();
-    net_.AddNode();
-    net_.set_records(false);
-    net_.set_on_event([this](size_t node, const PeerEvent& event) { OnEvent(node, event); });
-  }
-
-  bool Connect() {
-    if (!net_.Join(0, 1)) return false;
-    envelope_at_ = net_.now();
-    ask_at_.push(net_.now());
-    return true;
-  }
-
-  void Run(Duration time) {
-    const Time until = net_.now() + time;
-    while (net_.now() < until) {
-      if (net_.now() >= envelope_at_) SendEnvelopeNow();
-      while (IsTimeToAsk()) AskForSet();
-      while (!asked_.empty()) Answer();
-      net_.RunUntil([this] { return !asked_.empty() || IsTimeToAsk(); },
-                    std::min(until, envelope_at_) - net_.now());
-    }
-  }
-
-  // What was measured counts from here.
-  void Measure() {
-    waits_.clear();
-    set_times_.clear();
-    set_bytes_received_ = 0;
-    measured_from_ = net_.now();
-  }
-  // Of an envelope above the path's own delay.
-  Duration WaitP99() {
-    std::sort(waits_.begin(), waits_.end());
-    return waits_.empty() ? Duration::max() : waits_[waits_.size() * 99 / 100];
-  }
-  // Of the link, by bytes of sets.
-  double Use() const {
-    const double capacity = static_cast<double>(options_.megabits_per_second) * 125'000 *
-                            ToSeconds(net_.now() - measured_from_);
-    return static_cast<double>(set_bytes_received_) / capacity;
-  }
-  const std::vector<Duration>& set_times() const { return set_times_; }
-  size_t envelopes() const { return waits_.size(); }
-  size_t queue_bytes_seen() const { return net_.QueueBytesSeen(0, 1); }
-
- private:
-  void SendEnvelopeNow() {
-    std::array<uint8_t, kEnvelopeBytes> envelope{};
-    const uint64_t number = sent_at_.size();
-    std::memcpy(envelope.data(), &number, sizeof(number));
-    sent_at_.push_back(net_.now());
-    envelope_at_ += kEnvelopeGap;
-    net_.Do(0, SendEnvelope{*net_.PeerAt(0, 1), {number}, LedgerSeq{1}, Bytes::Copy(envelope)});
-  }
-  bool IsTimeToAsk() const { return !ask_at_.empty() && ask_at_.front() <= net_.now(); }
-  void AskForSet() {
-    ask_at_.pop();
-    asked_set_at_.push_back(net_.now());
-    const RequestId request{asked_set_at_.size() - 1};
-    net_.Do(1, RequestSet{*net_.PeerAt(1, 0), request, {key_, false, 0}});
-  }
-  void Answer() {
-    const SetRequested asked = asked_.front();
-    asked_.pop();
-    net_.Do(
-        0,
-        AnswerSet{
-            asked.peer, asked.request, {true, SetEncoding::kIdentity, kSetBytes, kSetBytes}, set_});
-  }
-  void OnEvent(size_t node, const PeerEvent& event) {
-    if (const auto* received = std::get_if<EnvelopeReceived>(&event)) {
-      uint64_t number = 0;
-      std::memcpy(&number, received->envelope.data(), sizeof(number));
-      waits_.push_back(net_.now() - sent_at_.at(number) - options_.round_trip / 2);
-    } else if (const auto* asked = std::get_if<SetRequested>(&event)) {
-      asked_.push(*asked);
-    } else if (const auto* data = std::get_if<SetDataReceived>(&event)) {
-      set_bytes_received_ += data->data.size();
-      uint64_t& received = received_[data->request.value];
-      const bool was_half = received >= kSetBytes / 2;
-      received += data->data.size();
-      if (!options_.one_at_a_time && !was_half && received >= kSetBytes / 2) {
-        ask_at_.push(net_.now());
-      }
-    } else if (const auto* ended = std::get_if<RequestEnded>(&event);
-               ended != nullptr && node == 1) {
-      ASSERT_TRUE(ended->complete);
-      set_times_.push_back(net_.now() - asked_set_at_.at(ended->request.value));
-      if (options_.one_at_a_time) ask_at_.push(net_.now() + options_.idle_between_sets);
-    }
-  }
-
-  const BulkLinkOptions options_;
-  PeerNet net_;
-  Bytes set_;
-  SetKey key_;
-  std::queue<Time> ask_at_;
-  std::vector<Time> asked_set_at_;  // by request
-  std::map<uint64_t, uint64_t> received_;
-  std::queue<SetRequested> asked_;
-  Time envelope_at_;
-  std::vector<Time> sent_at_;
-  Time measured_from_;
-  std::vector<Duration> waits_;
-  std::vector<Duration> set_times_;
-  uint64_t set_bytes_received_ = 0;
-};
+using testing::Le;
 
 struct Expected {
-  BulkLinkOptions link;
+  BulkNet::Link link;
   Duration wait_p99_max;
   double use_min;
 };
 
 class BulkSim : public testing::TestWithParam<Expected> {};
 
-// The two ways to fail: envelopes that wait behind bulk, and bulk that gives up the link for them.
 TEST_P(BulkSim, EnvelopesPassWhileTheLinkIsFull) {
   const Expected& expected = GetParam();
-  BulkLink link(expected.link);
-  ASSERT_TRUE(link.Connect());
-  link.Run(5s);
-  link.Measure();
-  link.Run(20s);
-  EXPECT_GE(link.envelopes(), 3'990);
-  EXPECT_LE(link.WaitP99(), expected.wait_p99_max);
-  EXPECT_GE(link.Use(), expected.use_min);
-  RecordProperty("wait_p99_us", static_cast<int>(ToMicros(link.WaitP99())));
-  RecordProperty("use_percent", static_cast<int>(100 * link.Use()));
-  RecordProperty("queue_bytes_seen", static_cast<int>(link.queue_bytes_seen()));
+  BulkNet net(expected.link);
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  net.Run(5s);
+  net.Measure();
+  net.Run(20s);
+  EXPECT_GE(net.envelopes(), 3'990);
+  EXPECT_LE(net.WaitP99(), expected.wait_p99_max);
+  EXPECT_GE(net.Use(), expected.use_min);
+  RecordProperty("wait_p99_us", static_cast<int>(ToMicros(net.WaitP99())));
+  RecordProperty("use_percent", static_cast<int>(100 * net.Use()));
+  RecordProperty("queue_bytes_seen", static_cast<int>(net.QueueBytesSeen(1)));
 }
 
 std::string NameOf(const testing::TestParamInfo<Expected>& info) {
-  const BulkLinkOptions& link = info.param.link;
-  return std::to_string(link.megabits_per_second) + "MbitAt" +
-         std::to_string(ToMicros(link.round_trip)) + "us";
+  const BulkNet::Link& link = info.param.link;
+  std::string name = std::to_string(link.megabits_per_second) + "MbitAt" +
+                     std::to_string(ToMicros(link.round_trip)) + "us";
+  if (link.jitter > Duration()) name += "Jitter";
+  if (link.loss > 0) name += "Loss";
+  return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Links, BulkSim,
@@ -189,33 +52,124 @@ INSTANTIATE_TEST_SUITE_P(Links, BulkSim,
                                          Expected{{20, 200us}, 6ms, 0.80},
                                          Expected{{20, 10ms}, 6ms, 0.80},
                                          // A queue of four times what the path holds.
-                                         Expected{{200, 100ms, 10'000'000}, 9ms, 0.90}),
+                                         Expected{{200, 100ms, 10'000'000}, 9ms, 0.90},
+                                         Expected{{200, 10ms, 1'000'000, 1ms}, 4ms, 0.65}),
                          NameOf);
 
+// Every hundredth packet lost: envelopes share packets with what is sent again, and each arrives
+// whole.
+TEST(BulkSimTest, LossesOnAShortPathCostAlmostNothing) {
+  BulkNet net({.round_trip = 200us, .loss = 0.01});
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  net.Run(5s);
+  net.Measure();
+  net.Run(20s);
+  EXPECT_LE(net.WaitP99(), 2ms);
+  EXPECT_GE(net.Use(), 0.90);
+  EXPECT_LE(net.envelopes_missing(), 2);  // on their way
+}
+
 TEST(BulkSimTest, TheFirstSetOnALongPathIsFast) {
-  BulkLink link({.megabits_per_second = 200,
-                 .round_trip = 100ms,
-                 .queue_bytes = 10'000'000,
-                 .one_at_a_time = true});
-  ASSERT_TRUE(link.Connect());
-  link.Run(3s);
-  ASSERT_FALSE(link.set_times().empty());
-  EXPECT_LE(link.set_times().front(), 1700ms);
+  BulkNet net({.round_trip = 100ms, .queue_bytes = 10'000'000});
+  ASSERT_TRUE(net.AddFlow(0, 1, {.one_at_a_time = true}));
+  net.Run(3s);
+  ASSERT_FALSE(net.set_times(0).empty());
+  EXPECT_LE(net.set_times(0).front(), 1700ms);
 }
 
 // What the window was is a hint, not a right: a set after a pause neither crawls nor floods.
 TEST(BulkSimTest, SetsWithPausesBetweenThemAreFastAndHarmless) {
-  BulkLink link({.megabits_per_second = 200,
-                 .round_trip = 50ms,
-                 .one_at_a_time = true,
-                 .idle_between_sets = 5s});
-  ASSERT_TRUE(link.Connect());
-  link.Run(5s);
-  link.Measure();
-  link.Run(25s);
-  ASSERT_GE(link.set_times().size(), 4);
-  EXPECT_LE(*std::max_element(link.set_times().begin(), link.set_times().end()), 800ms);
-  EXPECT_LE(link.WaitP99(), 3ms);
+  BulkNet net({.round_trip = 50ms});
+  ASSERT_TRUE(net.AddFlow(0, 1, {.one_at_a_time = true, .idle_between_sets = 5s}));
+  net.Run(5s);
+  net.Measure();
+  net.Run(25s);
+  ASSERT_GE(net.set_times(0).size(), 4);
+  EXPECT_THAT(net.set_times(0), testing::Each(Le(800ms)));
+  EXPECT_LE(net.WaitP99(), 3ms);
+}
+
+// The queue does not creep up over minutes: what is taken for the path's own delay stays that.
+TEST(BulkSimTest, TwoMinutesOfOneSenderDoNotCreep) {
+  BulkNet net({});
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  net.Run(100s);
+  net.Measure();
+  net.Run(20s);
+  EXPECT_LE(net.WaitP99(), 2ms);
+  EXPECT_GE(net.Use(), 0.90);
+}
+
+// Who comes later finds a queue and takes part of it for the path: the shares become equal even so.
+TEST(BulkSimTest, EightSendersShareEqually) {
+  BulkNet net({});
+  for (size_t sender = 1; sender <= 8; ++sender) {
+    ASSERT_TRUE(net.AddFlow(sender, 0));
+    net.Run(2s);
+  }
+  net.Run(84s);
+  net.Measure();
+  net.Run(20s);
+  EXPECT_LE(net.WaitP99(), 7ms);
+  EXPECT_GE(net.JainIndex(), 0.9);
+  EXPECT_GE(net.Use(), 0.85);
+}
+
+TEST(BulkSimTest, ALinkThatBecameFasterIsFound) {
+  BulkNet net({.megabits_per_second = 50, .round_trip = 50ms});
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  net.Run(10s);
+  net.SetRate(200);
+  net.Run(1s);
+  net.Measure();
+  net.Run(1s);
+  EXPECT_GE(net.Use() * 200, 170);
+  net.Run(8s);
+  net.SetRate(50);
+  net.Run(2s);
+  net.Measure();
+  net.Run(8s);
+  EXPECT_LE(net.WaitP99(), 50ms / 8);
+  EXPECT_GE(net.Use(), 0.85);
+}
+
+TEST(BulkSimTest, ALinkThatBecameSlowerIsQuietWithinASecond) {
+  BulkNet net({});
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  net.Run(10s);
+  net.SetRate(20);
+  net.Run(1s);
+  net.Measure();
+  net.Run(4s);
+  EXPECT_LE(net.WaitMax(), 12500us);
+  EXPECT_GE(net.Use(), 0.80);
+}
+
+// Delay cannot be kept low where others fill the queue. The window then does not starve, and does
+// not grow without end to have its part.
+TEST(BulkSimTest, BesideAFlowThatFillsTheQueueSomethingIsLeft) {
+  BulkNet net({});
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  net.Run(5s);
+  ASSERT_TRUE(net.AddForeign(2, 1));
+  net.Run(5s);
+  net.Measure();
+  net.Run(20s);
+  EXPECT_GE(net.QueueBytesSeen(1), 900'000);  // it does fill it
+  EXPECT_GE(net.Use(), 0.02);
+  EXPECT_LE(net.Use(), 0.5);
+}
+
+TEST(BulkSimTest, BulkBothWaysLeavesEachSideHalfTheLink) {
+  BulkNet net({});
+  ASSERT_TRUE(net.AddFlow(0, 1));
+  ASSERT_TRUE(net.AddFlow(1, 0));
+  net.Run(5s);
+  net.Measure();
+  net.Run(20s);
+  EXPECT_GE(net.Use(0), 0.5);
+  EXPECT_GE(net.Use(1), 0.5);
+  EXPECT_LE(net.WaitP99(), 5ms);
 }
 
 }  // namespace
