@@ -333,7 +333,16 @@ struct CoreSessions::Route {
     ToScp(done);
   }
   void operator()(flood::StateWanted& wanted) { ToScp(wanted); }
-  void operator()(flood::Overflow& overflow) { ToScp(overflow); }
+  void operator()(flood::Overflow& overflow) {
+    SessionCounters& counters = self.counters_;
+    const bool to_core = overflow.direction == flood::Overflow::Direction::kToCore;
+    if (overflow.stream == flood::CoreStream::kTransactions) {
+      counters.overflow_tx_to_core += overflow.count;
+    } else {
+      (to_core ? counters.overflow_scp_to_core : counters.overflow_scp_from_core) += overflow.count;
+    }
+    ToScp(overflow);
+  }
   void operator()(flood::SubmitResult& result) {
     if (core == nullptr) return;
     if (core->submissions_open > 0) --core->submissions_open;

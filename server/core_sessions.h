@@ -107,6 +107,10 @@ struct SessionCounters {
   std::array<uint64_t, 6> ended_by_reason{};  // index: v1::Detached::Reason
   uint64_t errors_answered = 0;
   uint64_t observer_lost = 0;
+  // Messages that were lost at a limit on the way to or from a core, as it was told.
+  uint64_t overflow_scp_to_core = 0;
+  uint64_t overflow_scp_from_core = 0;
+  uint64_t overflow_tx_to_core = 0;
   uint64_t scp_messages_up = 0, scp_bytes_up = 0;
   uint64_t scp_messages_down = 0, scp_bytes_down = 0;
   uint64_t tx_messages_up = 0, tx_bytes_up = 0;

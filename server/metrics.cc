@@ -452,6 +452,13 @@ void AddCore(std::vector<MetricDefinition>& m) {
                                         {"stale_session", s.sessions->stale_session},
                                         {"illegal_value", s.sessions->errors_answered}};
                       }));
+  m.push_back(ByLabel("overlay_core_overflow_total", MetricType::Counter,
+                      "Messages lost at a limit between peers and core, as the core was told.",
+                      "queue", "", [](const MetricSources& s) {
+                        return Labelled{{"scp_to_core", s.sessions->overflow_scp_to_core},
+                                        {"scp_from_core", s.sessions->overflow_scp_from_core},
+                                        {"tx_to_core", s.sessions->overflow_tx_to_core}};
+                      }));
   m.push_back(Counter("overlay_core_observer_lost_total",
                       "Messages that observers did not read in time.", "",
                       [](const MetricSources& s) { return s.sessions->observer_lost; }));

@@ -10,6 +10,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kTick = 20ms;
+// No tick for so long: the process was stopped.
+constexpr Duration kStoppedFor = 1s;
 // Faults begin when the network is in motion.
 constexpr uint64_t kSabotageFromSlot = 3;
 
@@ -186,6 +188,9 @@ Time DemoCore::NextDeadline() const {
 
 void DemoCore::Tick() {
   const Time now = MonotonicNow();
+  // This process itself did not run: that the others were silent meanwhile says nothing.
+  if (now - ticked_at_ >= kStoppedFor) closed_at_ = asked_at_ = now;
+  ticked_at_ = now;
   const bool connected = peers_ >= options_.peers.size() || now - attached_at_ >= kPeersWithin;
   if (slot_due_ == kTimeNever && attached_ && connected) slot_due_ = closed_at_ = now;
   Submit(now);

@@ -173,6 +173,7 @@ class DemoCore : public Handler {
   Time slot_due_ = kTimeNever;  // when nomination begins; not known until the first one may
   Time closed_at_{};
   Time asked_at_{};
+  Time ticked_at_{};
   uint64_t requests_ = 0;
   bool proposing_ = false;
 

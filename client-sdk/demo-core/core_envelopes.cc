@@ -103,7 +103,7 @@ void DemoCore::SetArrived(const ReceivedSet& set) {
   ReportLine line("fetched");
   line.Number("s", static_cast<int64_t>(slot)).Name("set", hash.view());
   line.Number("us", ToMicros(now - fetch->second.since));
-  line.Text("kind", set.type == SetType::kTxSet ? "tx" : "quorum");
+  line.Text("kind", set.type == SetType::kTxSet ? "tx" : "quorum").At(now);
   report_.Say(line);
   fetching_.erase(fetch);
   if (set.type == SetType::kTxSet) {

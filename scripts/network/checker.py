@@ -54,9 +54,18 @@ class Node:
         self.submitted_count = 0
         self.refused = {}         # name -> why
         self.down = []            # [from, until or None]
+        self.paused = []          # the same, of times in which its process was stopped
 
     def is_down(self):
         return bool(self.down) and self.down[-1][1] is None
+
+    def is_paused(self, time_ns):
+        return any(begin <= time_ns <= (end or time_ns) for begin, end in self.paused)
+
+    def is_behind(self, time_ns):
+        """Hearing nothing, or with much to catch up on: no ledger of its own is expected, but nothing may be lost."""
+        return self.is_down() or self.is_excused(time_ns) or any(
+            begin <= time_ns <= (end or time_ns) + REJOIN_S * NS for begin, end in self.paused)
 
     def died_after(self, time_ns):
         """Killed within a second of this time: what it then said may have died with it."""
@@ -128,7 +137,7 @@ class Checker:
 
     def on_fetched(self, i, node, event):
         node.fetched.add(event["set"])
-        if event["kind"] == "tx":
+        if event["kind"] == "tx" and not node.is_behind(event["t"]):
             node.fetch_us.append(event["us"])
 
     def on_missing(self, i, node, event):
@@ -174,6 +183,12 @@ class Checker:
 
     def core_up(self, i, now_ns):
         self.nodes[i].down[-1][1] = now_ns
+
+    def core_paused(self, i, now_ns):
+        self.nodes[i].paused.append([now_ns, None])
+
+    def core_resumed(self, i, now_ns):
+        self.nodes[i].paused[-1][1] = now_ns
 
     # ---- what follows from it
 
@@ -288,7 +303,7 @@ class Checker:
     def check_stall(self, now_ns):
         stalled = set()
         for i, node in enumerate(self.nodes):
-            if node.is_down() or node.is_excused(now_ns):
+            if node.is_behind(now_ns):
                 continue
             last = max([self.began_ns, node.attached_ns or 0] + [node.closed[node.newest][2] if node.newest else 0])
             if now_ns - last > STALLED_S * NS:
@@ -300,7 +315,7 @@ class Checker:
 
     def check_inclusion(self, now_ns):
         for i, node in enumerate(self.nodes):
-            if node.is_down() or node.is_excused(now_ns):
+            if node.is_behind(now_ns):
                 continue
             late = []
             for name, time in node.submitted.items():
@@ -328,10 +343,12 @@ class Checker:
 
     def take_hop(self, node, name):
         """From the send of a vote to its arrival at another core, in us. What a core got on attaching was kept
-        for it, and is no hop."""
+        for it, and is no hop; nor is what waited for a core that was stopped."""
         if name not in self.send_times or name not in node.seen:
             return
         sent, (seen, redelivered) = self.send_times[name], node.seen[name]
+        if node.is_paused(sent):
+            return
         if not redelivered and node.attached_ns is not None and sent > node.attached_ns:
             node.hops_us.append(max(0.0, (seen - sent) / 1000))
 

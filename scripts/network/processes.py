@@ -5,6 +5,7 @@ standard input does, and that is a pipe from here.
 """
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -150,6 +151,12 @@ class NetworkNode:
         self.core.wait()
         self.core.stdin.close()
 
+    def pause_core(self):
+        self.core.send_signal(signal.SIGSTOP)
+
+    def resume_core(self):
+        self.core.send_signal(signal.SIGCONT)
+
     def new_events(self):
         """What the core has reported since the last call."""
         try:
@@ -173,16 +180,18 @@ class NetworkNode:
             return
         self.rss_mb_max = max(self.rss_mb_max, self.rss_mb)
 
-    def mempool_count(self):
-        """Transactions in the daemon's mempool; nothing when it does not answer at once."""
+    def metrics(self):
+        """The daemon's metrics by name, the labelled ones summed up; nothing when it does not answer at once."""
+        values = {}
         try:
             with urllib.request.urlopen(f"http://{self.ready['metrics']}/metrics", timeout=0.5) as page:
                 for line in page.read().decode().split("\n"):
-                    if line.startswith("overlay_mempool_transactions_count"):
-                        return int(float(line.split()[-1]))
+                    if line and not line.startswith("#"):
+                        name = re.split(r"[{ ]", line, maxsplit=1)[0]
+                        values[name] = values.get(name, 0.0) + float(line.split()[-1])
         except (OSError, ValueError, KeyError):
-            pass
-        return None
+            return {}
+        return values
 
     def ended(self):
         """(which, code) of a process that ended by itself."""
@@ -193,6 +202,7 @@ class NetworkNode:
 
     def stop_core(self):
         if self.core is not None and self.core.poll() is None:
+            self.resume_core()  # a stopped process hears nothing
             self.core.stdin.close()  # it ends
 
     def wait_core(self):

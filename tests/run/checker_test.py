@@ -130,7 +130,7 @@ class CheckerTest(unittest.TestCase):
         world.say(2, e="proposed", s=5, set="5e7", n=3)
         world.say(0, e="missing", s=5, set="5e7", v="G2", t=5 * S)
         world.say(1, e="missing", s=5, set="5e7", v="G2", t=5 * S)
-        world.say(1, e="fetched", s=5, set="5e7", us=4_000_000, kind="tx")
+        world.say(1, e="fetched", s=5, set="5e7", us=4_000_000, kind="tx", t=9 * S)
         self.assertEqual(world.run(4).checker.problems,
                          ["node 2: its transaction set 5e7 of ledger 5 did not reach node 0"])
 
@@ -181,6 +181,36 @@ class CheckerTest(unittest.TestCase):
                     world.say(1, e="seen", s=slot, v=f"G{i}", h=name, t=10 * S, r=False)
             world.say(1, e="closed", s=slot, hash=f"{slot:016x}", set="aa", txs=[], t=10 * S)
         self.assertEqual(world.problems(9), [])
+
+    def paused(self, forgotten):
+        """Node 1 hears nothing of ledgers 5 to 9, then all of it at once but for one envelope."""
+        world = World().run(4)
+        world.checker.core_paused(1, 4 * S + S // 2)
+        for slot in range(5, 10):
+            world.ledger(slot, nodes=[0, 2, 3])
+            world.checker.check(slot * S)
+        self.assertEqual(world.checker.problems, [])
+        world.checker.core_resumed(1, 9 * S + S // 2)
+        for slot in range(5, 10):
+            for i in (0, 2, 3):
+                for name in {f"n{i}-{slot}-0", f"b{i}-{slot}-2"} - {forgotten}:
+                    world.say(1, e="seen", s=slot, v=f"G{i}", h=name, t=10 * S, r=False)
+            for p in ("nomination", "ballot"):
+                world.say(1, e="sent", s=slot, p=p, h=f"{p[0]}1-{slot}", t=10 * S)
+                for j in (0, 2, 3):
+                    world.say(j, e="seen", s=slot, v="G1", h=f"{p[0]}1-{slot}", t=10 * S, r=False)
+            world.say(1, e="closed", s=slot, hash=f"{slot:016x}", set="aa", txs=[], t=10 * S)
+        for slot in range(10, 16):
+            world.ledger(slot)
+            world.checker.check(slot * S + S // 2)
+        return world
+
+    def test_a_core_that_was_stopped_must_hear_all_that_it_missed(self):
+        world = self.paused(forgotten=None)
+        self.assertEqual(world.problems(15), [])
+        self.assertEqual(world.checker.summary(0)["scp_hop_us"]["p99"], 4.0)  # the wait is no hop
+        self.assertEqual(self.paused(forgotten="b2-7-2").checker.problems,
+                         ["node 2: its envelope b2-7-2 of ledger 7 was lost on the way to node 1"])
 
     def unsaid(self, sent_at, killed_at, seen_by):
         world = World().run(3)

@@ -15,7 +15,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUN = os.path.join(ROOT, "scripts", "run")
 FIELDS = {"ok", "nodes", "ledgers_closed", "chains_equal", "submitted", "included", "scp_sent", "scp_lost",
-          "scp_hop_us", "tx_set_fetch_us", "rss_mb_max", "why"}
+          "scp_hop_us", "tx_set_fetch_us", "rss_mb_max", "pause", "why"}
 
 
 def expect(condition, what):
@@ -125,6 +125,14 @@ def killed_core(network):
     expect(last["ledgers_closed"] >= 9 and last["chains_equal"], "the same ledgers on all four")
 
 
+# A core that reads nothing for five seconds hears all of it then; its daemon holds nothing back.
+def paused_core(network):
+    code, last = network.finish("--seconds", "16", "--tps", "100", "--pause-core", "1@3:5")
+    expect(code == 0 and last["ok"] and last["scp_lost"] == 0, "ok, and no envelope lost")
+    expect(last["pause"]["waiting_most"] > 20, "something waited")
+    expect(last["pause"]["waiting_end"] == 0, "nothing waits any more")
+
+
 def interrupted(network):
     process = network.start("--seconds", "60")
     process.send_signal(signal.SIGINT)
@@ -144,6 +152,8 @@ def bad_arguments(network):
                         (["--sabotage", "all"], "invalid choice: 'all'"),
                         (["--kill-core", "1"], '--kill-core: "1", expected NODE@SECOND:SECONDS'),
                         (["--kill-core", "7@1:1"], "node 7, expected 0 to 3"),
+                        (["--pause-core", "1@1:20"], "expected 12 seconds at most"),
+                        (["--pause-core", "1@1:2", "--kill-core", "2@1:2"], "not together with --kill-core"),
                         (["--seconds", "9", "--kill-core", "1@5:5"], "expected less than --seconds 9")):
         done = subprocess.run(network.command(*words), capture_output=True, text=True, check=False)
         expect(done.returncode == 2 and said in done.stderr, f"{words}: {done.returncode} {done.stderr}")
@@ -152,7 +162,7 @@ def bad_arguments(network):
 
 
 STORIES = {story.__name__: story for story in (consensus, small_network, drop_scp, drop_tx, corrupt_set, no_vote,
-                                               killed_core, interrupted, killed_run, bad_arguments)}
+                                               killed_core, paused_core, interrupted, killed_run, bad_arguments)}
 
 
 def main():

@@ -172,6 +172,31 @@ TEST_F(Sessions, EnvelopesGoBothWaysAndRoomFollowsTheReader) {
   context->TryCancel();
 }
 
+TEST_F(Sessions, WhatIsLostAtALimitIsToldAndCounted) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  using Direction = flood::Overflow::Direction;
+  Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kScp, 7, LedgerSeq{3}, LedgerSeq{5}});
+  Tell(flood::Overflow{Direction::kFromCore, flood::CoreStream::kScp, 2, {}, {}});
+  Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kTransactions, 40, {}, {}});
+  v1::ScpDown down;
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.overflow().count(), 7u);
+  EXPECT_EQ(down.overflow().slot_first(), 3u);
+  EXPECT_EQ(down.overflow().slot_last(), 5u);
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.overflow().direction(), v1::Overflow::DIRECTION_FROM_CORE);
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.overflow().traffic_class(), v1::TRAFFIC_CLASS_TRANSACTIONS);
+  OnLoop([&](Time) {
+    EXPECT_EQ(sessions_->counters().overflow_scp_to_core, 7u);
+    EXPECT_EQ(sessions_->counters().overflow_scp_from_core, 2u);
+    EXPECT_EQ(sessions_->counters().overflow_tx_to_core, 40u);
+  });
+  context->TryCancel();
+}
+
 TEST_F(Sessions, IllegalValuesAreAnsweredByNameAndTheStreamLives) {
   Attachment a = Attach();
   auto context = With(a.session);
