@@ -41,6 +41,8 @@ constexpr char kHelp[] =
   txset      sets fetched one at a time by one core from those that have them, the floors in between
   isolation  envelopes each 5 ms beside sets of 10 MB the same way, through two daemons that run
              already; tests/bench/isolation.py starts them in namespaces with a link of 200 Mbit/s
+  mission    one daemon with its core under the load of a large network, made by 30 synthetic peers:
+             10,000 tx/s announced by all, 1,700 envelopes/s from half of them, sets of 3 MB
   stall      envelopes each ms between two daemons, before, while and after a peer is there that
              grants 8 streams and never reads
   idle       what a daemon with nothing to do costs, alone and with four peers, beside a bare server
@@ -49,7 +51,11 @@ constexpr char kHelp[] =
   --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000),
                    tx: transactions (10000), txset: sets (20); 1 to 1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
-  --seconds S      isolation: measured (20); stall: each part (30); idle: each part (60); 1 to 600
+  --seconds S      isolation: measured (20); stall: each part (30); idle: each part (60);
+                   mission: of load (60); 1 to 600
+  --tps T          mission: transactions a second, 0 to 100000 (10000)
+  --envelopes E    mission: envelopes a second, 1 to 20000 (1700)
+  --peers P        mission: synthetic peers, 1 to 60 (30)
   --bytes B        txset: of each set, 1000 to 16777216 (10000000)
   --sources S      txset: daemons that have the set, and are asked at once, 1 to 3 (1)
   --from A --to B  isolation: where the cores attach
@@ -68,6 +74,7 @@ struct Arguments {
   std::optional<uint64_t> seconds;
   size_t bytes = 10'000'000;
   uint32_t sources = 1;
+  MissionOptions mission;
   std::string from;
   std::string to;
   std::string daemon;
@@ -78,8 +85,8 @@ struct Arguments {
   }
 };
 
-constexpr std::array<std::string_view, 7> kModes = {"floor",     "scp",   "tx",  "txset",
-                                                    "isolation", "stall", "idle"};
+constexpr std::array<std::string_view, 8> kModes = {"floor",     "scp",     "tx",    "txset",
+                                                    "isolation", "mission", "stall", "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -99,12 +106,15 @@ struct NumberOption {
   uint64_t low;
   uint64_t high;
 };
-constexpr std::array<NumberOption, 6> kNumberOptions = {{{"--bytes", 1'000, 16 << 20},
+constexpr std::array<NumberOption, 9> kNumberOptions = {{{"--bytes", 1'000, 16 << 20},
                                                          {"--sources", 1, 3},
                                                          {"--nodes", 2, 16},
                                                          {"--count", 1, 1'000'000},
                                                          {"--gap-us", 10, 1'000'000},
-                                                         {"--seconds", 1, 600}}};
+                                                         {"--seconds", 1, 600},
+                                                         {"--tps", 0, 100'000},
+                                                         {"--envelopes", 1, 20'000},
+                                                         {"--peers", 1, 60}}};
 
 bool IsOption(const std::string& name) {
   return name == "--daemon" || name == "--from" || name == "--to" ||
@@ -129,6 +139,9 @@ std::string SetOption(const std::string& name, const std::string& value, Argumen
     if (name == "--gap-us") out->gap_us = *number;
     if (name == "--seconds") out->seconds = *number;
     if (name == "--bytes") out->bytes = *number;
+    if (name == "--tps") out->mission.tps = *number;
+    if (name == "--envelopes") out->mission.envelopes_per_second = *number;
+    if (name == "--peers") out->mission.peers = *number;
     if (name == "--sources") out->sources = static_cast<uint32_t>(*number);
   }
   return "";
@@ -365,6 +378,25 @@ absl::StatusOr<int> MeasureIsolation(const Arguments& arguments) {
   return verdict;
 }
 
+absl::StatusOr<int> MeasureMission(const Arguments& arguments, const std::string& overlayd,
+                                   const std::string& folder) {
+  // Full before the first third is over, so that memory can be seen to stay flat behind it.
+  const auto daemons = Daemons::Start(
+      overlayd, 1, folder, {"--cache.bytes_max", "48MiB", "--cache.guest_bytes_max", "16MiB"});
+  if (!daemons.ok()) return daemons.status();
+  MissionOptions options = arguments.mission;
+  options.seconds = arguments.seconds.value_or(options.seconds);
+  const auto measured = RunMission(options, **daemons, folder);
+  if (!measured.ok()) return measured.status();
+  fmt::print("{}", MissionText(options, *measured));
+  if (arguments.json) fmt::print("{}\n", MissionJson(options, *measured));
+  if (!measured->invalid.empty()) return Fail(kFailure, "invalid: " + measured->invalid);
+  const bool complete = measured->transactions_lost + measured->transactions_repeated +
+                            measured->envelopes_lost + measured->envelopes_repeated ==
+                        0;
+  return complete ? 0 : Fail(kFailure, "not each came exactly once");
+}
+
 absl::StatusOr<int> MeasureStall(const Arguments& arguments, const std::string& overlayd,
                                  const std::string& folder) {
   const auto daemons = Daemons::Start(overlayd, 2, folder);
@@ -431,6 +463,7 @@ absl::StatusOr<int> Measure(const Arguments& arguments) {
   if (!folder.ok()) return folder.status();
   if (arguments.mode == "tx") return MeasureTx(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "txset") return MeasureTxSet(arguments, overlayd, (*folder)->path());
+  if (arguments.mode == "mission") return MeasureMission(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "stall") return MeasureStall(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "idle") return MeasureIdle(arguments, overlayd, (*folder)->path());
   return MeasureWithFloors(arguments, overlayd, (*folder)->path());
@@ -456,6 +489,10 @@ int ServeEcho(const std::string& kind, const std::string& folder) {
 
 int Main(const std::vector<std::string>& words) {
   if (words.size() == 3 && words[0] == "--echo") return ServeEcho(words[1], words[2]);
+  if (!words.empty() && words[0] == "--synthetic-peers") {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return ServeSyntheticPeers({words.begin() + 1, words.end()});
+  }
   for (const std::string& word : words) {
     if (word == "--help" || word == "-h") {
       std::fputs(kHelp, stdout);

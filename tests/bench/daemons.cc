@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -43,7 +44,8 @@ TemporaryFolder::~TemporaryFolder() {
 }
 
 absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overlayd, size_t count,
-                                                        const std::string& folder) {
+                                                        const std::string& folder,
+                                                        const std::vector<std::string>& settings) {
   auto daemons = std::make_unique<Daemons>();
   std::string known;
   for (size_t i = 0; i < count; ++i) {
@@ -70,6 +72,7 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
                                         fmt::format("unix:{}/{}.operator", folder, i),
                                         "--log.level",
                                         "warning"};
+    command.insert(command.end(), settings.begin(), settings.end());
     if (!known.empty()) command.insert(command.end(), {"--peers.known", known});
     auto daemon = ChildProcess::Start(command, log);
     if (!daemon.ok()) return daemon.status();
@@ -89,10 +92,8 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
   return daemons;
 }
 
-absl::StatusOr<double> Daemons::Metric(const std::string& name,
-                                       const std::string& label_value) const {
-  double sum = 0;
-  bool found = false;
+absl::StatusOr<std::vector<v1::MetricSample>> Daemons::Samples(const std::string& name) const {
+  std::vector<v1::MetricSample> samples;
   for (const std::string& address : operators_) {
     const auto stub =
         v1::Operator::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
@@ -102,19 +103,44 @@ absl::StatusOr<double> Daemons::Metric(const std::string& name,
     const grpc::Status status = stub->Metrics(&context, {}, &response);
     if (!status.ok()) return absl::UnavailableError("Metrics: " + status.error_message());
     for (const v1::MetricSample& sample : response.samples()) {
-      if (sample.name() != name) continue;
-      const auto& labels = sample.labels();
-      const bool wanted =
-          label_value.empty() || std::any_of(labels.begin(), labels.end(), [&](const auto& label) {
-            return label.value() == label_value;
-          });
-      if (!wanted) continue;
-      found = true;
-      sum += sample.value();
+      if (sample.name() == name) samples.push_back(sample);
     }
+  }
+  if (samples.empty()) return absl::NotFoundError(fmt::format("no metric {}", name));
+  return samples;
+}
+
+absl::StatusOr<double> Daemons::Metric(const std::string& name,
+                                       const std::string& label_value) const {
+  const auto samples = Samples(name);
+  if (!samples.ok()) return samples.status();
+  double sum = 0;
+  bool found = false;
+  for (const v1::MetricSample& sample : *samples) {
+    const auto& labels = sample.labels();
+    const bool wanted =
+        label_value.empty() || std::any_of(labels.begin(), labels.end(), [&](const auto& label) {
+          return label.value() == label_value;
+        });
+    if (!wanted) continue;
+    found = true;
+    sum += sample.value();
   }
   if (!found) return absl::NotFoundError(fmt::format("no metric {} {}", name, label_value));
   return sum;
+}
+
+absl::StatusOr<std::map<double, double>> Daemons::Histogram(const std::string& name) const {
+  const auto samples = Samples(name + "_bucket");
+  if (!samples.ok()) return samples.status();
+  std::map<double, double> at_most;
+  for (const v1::MetricSample& sample : *samples) {
+    for (const v1::MetricLabel& label : sample.labels()) {
+      if (label.name() == "le")
+        at_most[std::strtod(label.value().c_str(), nullptr)] += sample.value();
+    }
+  }
+  return at_most;
 }
 
 Duration Daemons::CpuTime() const {

@@ -6,6 +6,7 @@
 #ifndef OVERLAY_TESTS_BENCH_DAEMONS_H_
 #define OVERLAY_TESTS_BENCH_DAEMONS_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,10 @@
 #include "absl/status/statusor.h"
 #include "flood/base/time.h"
 #include "tests/bench/child_process.h"
+
+namespace overlay::v1 {
+class MetricSample;
+}
 
 namespace overlay::bench {
 
@@ -35,9 +40,10 @@ class TemporaryFolder {
 
 class Daemons {
  public:
-  // `overlayd`: the program's path.
-  static absl::StatusOr<std::unique_ptr<Daemons>> Start(const std::string& overlayd, size_t count,
-                                                        const std::string& folder);
+  // `overlayd`: the program's path. `settings`: further words of its command line.
+  static absl::StatusOr<std::unique_ptr<Daemons>> Start(
+      const std::string& overlayd, size_t count, const std::string& folder,
+      const std::vector<std::string>& settings = {});
   size_t size() const { return daemons_.size(); }
   // Where the cores attach.
   const std::vector<std::string>& apis() const { return apis_; }
@@ -48,8 +54,12 @@ class Daemons {
   // The sum over all daemons, and over the samples of that name that have this label value, if one
   // is given.
   absl::StatusOr<double> Metric(const std::string& name, const std::string& label_value = "") const;
+  // Of all daemons: how many were at most that large, by upper bound.
+  absl::StatusOr<std::map<double, double>> Histogram(const std::string& name) const;
 
  private:
+  absl::StatusOr<std::vector<v1::MetricSample>> Samples(const std::string& name) const;
+
   std::vector<std::unique_ptr<ChildProcess>> daemons_;
   std::vector<std::string> apis_;
   std::vector<std::string> peers_;

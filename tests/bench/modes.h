@@ -8,12 +8,14 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "flood/base/time.h"
 #include "tests/bench/daemons.h"
 #include "tests/bench/floors.h"
 #include "tests/bench/scp_run.h"
+#include "tests/bench/synthetic_peers.h"
 
 namespace overlay::bench {
 
@@ -72,6 +74,44 @@ struct TxSetResult {
 };
 absl::StatusOr<TxSetResult> RunTxSet(const TxSetOptions& options, const Daemons& daemons,
                                      Floors* floors);
+
+// One daemon with its core under the load that the design is made for, all of it from synthetic
+// peers: each transaction announced by all, each envelope sent by half of them, a set a ledger, a
+// ledger each 0.6 s. Nothing is left out when the machine is too slow: then the run is invalid.
+struct MissionOptions {
+  uint64_t peers = 30;
+  uint64_t tps = 10'000;
+  uint64_t envelopes_per_second = 1'700;
+  uint64_t set_bytes = 3'000'000;
+  uint64_t seconds = 60;
+};
+struct MissionResult {
+  std::string invalid;  // why; empty: valid
+  SentLoad sent;
+  double daemon_cores = 0;
+  double core_cores = 0;   // of this process
+  double peers_cores = 0;  // of the synthetic peers
+  double turns_per_second = 0;
+  double turn_p99_us = 0;  // whole turns of the loop, class 0 included
+  double turn_p999_us = 0;
+  std::vector<double> rss_mb;  // of the daemon, at each sixth of the time
+  // Meant to be announced or sent, to at the core.
+  Samples transactions;
+  uint64_t transactions_lost = 0;
+  uint64_t transactions_repeated = 0;
+  Samples envelopes;
+  uint64_t envelopes_lost = 0;
+  uint64_t envelopes_repeated = 0;
+  // The first envelope that names it meant to be sent, to the whole set at the core.
+  Samples sets;
+  uint64_t sets_named = 0;
+  Samples externalized;  // duration of TxSetExternalized
+};
+absl::StatusOr<MissionResult> RunMission(const MissionOptions& options, const Daemons& daemons,
+                                         const std::string& folder);
+// What an operator reads, and one line of JSON.
+std::string MissionText(const MissionOptions& options, const MissionResult& result);
+std::string MissionJson(const MissionOptions& options, const MissionResult& result);
 
 // A daemon with nothing to do, for a while.
 struct IdleFigures {

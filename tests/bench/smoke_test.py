@@ -71,6 +71,24 @@ class BenchTest(unittest.TestCase):
             # They came over the network.
             self.assertGreater(result["wire_bytes_per_set"], 1000000)
 
+    def test_mission(self):
+        # A small load: a busy machine may still be behind its schedule, and must then say so.
+        done = run("mission", "--seconds", "4", "--tps", "500", "--envelopes", "100", "--peers", "6",
+                   "--daemon", OVERLAYD, "--json")
+        self.assertTrue(done.stdout, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), {"mode", "valid", "reason", "peers", "tps", "envelopes_per_s", "set_bytes", "seconds",
+                                       "daemon_cores", "core_cores", "peers_cores", "turns_per_s", "turn_p99_us",
+                                       "turn_p999_us", "rss_mb", "rss_growth_mb", "transactions", "envelopes", "sets",
+                                       "externalized_p99_us", "ticks", "ticks_late", "worst_lag_us"})
+        self.assertEqual(done.returncode, 0 if result["valid"] else 1, done.stderr)
+        self.assertEqual((result["transactions"]["sent"], result["envelopes"]["sent"]), (2000, 400))
+        for kind in ("transactions", "envelopes", "sets"):
+            self.assertEqual((result[kind]["lost"], result[kind]["duplicated"]), (0, 0), kind)
+            self.assertGreater(result[kind]["p50_us"], 0)
+        self.assertEqual(len(result["rss_mb"]), 6)
+        self.assertGreater(result["daemon_cores"], 0)
+
     def test_stall(self):
         done = run("stall", "--seconds", "16", "--daemon", OVERLAYD, "--json")
         self.assertTrue(done.stdout, done.stderr)
@@ -109,7 +127,7 @@ class BenchTest(unittest.TestCase):
         self.assertNotIn("overlay-", names, "a namespace was left behind")
 
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, stall, idle"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, stall, idle"), ((), "which mode?"),
                                (("isolation", "--from", "unix:/a"), "--from and --to"),
                                (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),
