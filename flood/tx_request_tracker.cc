@@ -106,10 +106,10 @@ class TxRequestTracker::Impl {
     for (const InvEntry& entry : entries) {
       if (peer.announcements.size() < limits_.announcements_per_peer_max && peer.waiting.empty()) {
         Announce(found->second, entry);
-      } else if (peer.waiting.size() < kInvEntryCountMax) {
+      } else if (peer.waiting.size() < kInvWaitingMax) {
         peer.waiting.push_back(entry);
       } else {
-        OVERLAY_BUG("an INV was delivered while its stream was paused");
+        OVERLAY_BUG("INVs are delivered although their stream is paused");
         break;
       }
     }
@@ -542,7 +542,7 @@ void TxRequestTracker::Impl::CheckInvariants() const {
     if (!peers_.IsUsed(i)) continue;
     const Peer& peer = peers_[i];
     OVERLAY_CHECK(peer.announcements.size() <= limits_.announcements_per_peer_max);
-    OVERLAY_CHECK(peer.waiting.size() <= kInvEntryCountMax);
+    OVERLAY_CHECK(peer.waiting.size() <= kInvWaitingMax);
     OVERLAY_CHECK(peer.waiting.empty() || peer.paused);
     OVERLAY_CHECK(peer.requests.size() <= limits_.demand_requests_per_peer_max);
     announcements += peer.announcements.size();

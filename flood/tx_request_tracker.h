@@ -19,9 +19,9 @@
 //   R6  Given up `demand_give_up` after it was first asked. What waits for room has not been asked
 //       and stays.
 //   R7  At most `announcements_per_peer_max` announcements of a peer are held; what is left of the
-//       frame that reached it waits, and the peer is to be paused (IsPaused) until there is room:
-//       nothing is dropped. What waits is taken when a fifth of the cap is free: not frame by
-//       frame for each place.
+//       frame that reached it waits, and so do the frames that had been read before the peer could
+//       be paused (IsPaused), which it is until there is room: nothing is dropped. What waits is
+//       taken when a fifth of the cap is free: not frame by frame for each place.
 //   R8  In flight at most `demands_per_peer_count_max` hashes, `demands_per_peer_bytes_max`
 //       announced bytes (one transaction at least) and `demand_requests_per_peer_max` requests of a
 //       peer, and what the caller allows in all. A peer at its limit is passed over; if all
@@ -38,7 +38,7 @@
 // Requests end with their stream. One that was silent is cancelled: its hashes are freed at once, a
 // body that comes all the same is still reported (kLate).
 //
-// Bounds   R7, R8: announcements x peers; requests x peers.
+// Bounds   R7, R8: announcements x peers; requests x peers; kInvWaitingMax x peers that wait.
 // Cost     O(1) amortised an announcement and an answer, O(announcers of the transaction) to forget
 //     it.
 // Order    what found all its announcers at their limit goes first, peer by peer as they get room;
@@ -68,6 +68,10 @@ namespace overlay::flood {
 
 // Requests for bodies are numbered from here, those for sets from 1: the two never meet.
 inline constexpr uint64_t kTxRequestIdFirst = uint64_t{1} << 62;
+
+// Entries that a stream's window of 256 KiB can hold, of 35 bytes each at least, and a frame: all
+// that one turn may read before a pause takes effect.
+inline constexpr size_t kInvWaitingMax = 256 * kKiB / 35 + kInvEntryCountMax;
 
 class TxRequestTracker {
  public:

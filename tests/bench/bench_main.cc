@@ -45,14 +45,17 @@ constexpr char kHelp[] =
              10,000 tx/s announced by all, 1,700 envelopes/s from half of them, sets of 3 MB
   stall      envelopes each ms between two daemons, before, while and after a peer is there that
              grants 8 streams and never reads
+  deaf       envelopes each 2 ms between three daemons, before and while the third one's core reads
+             nothing and the first submits transactions
   idle       what a daemon with nothing to do costs, alone and with four peers, beside a bare server
 
   --nodes N        scp, tx: daemons, 2 to 16 (2; 4)
   --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000),
-                   tx: transactions (10000), txset: sets (20); 1 to 1000000
+                   tx: transactions (10000), txset: sets (20), deaf: transactions (50000);
+                   1 to 1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
-  --seconds S      isolation: measured (20); stall: each part (30); idle: each part (60);
-                   mission: of load (60); 1 to 600
+  --seconds S      isolation: measured (20); stall, deaf: each part (30; 10);
+                   idle: each part (60); mission: of load (60); 1 to 600
   --tps T          mission: transactions a second, 0 to 100000 (10000)
   --envelopes E    mission: envelopes a second, 1 to 20000 (1700)
   --peers P        mission: synthetic peers, 1 to 60 (30)
@@ -85,8 +88,8 @@ struct Arguments {
   }
 };
 
-constexpr std::array<std::string_view, 8> kModes = {"floor",     "scp",     "tx",    "txset",
-                                                    "isolation", "mission", "stall", "idle"};
+constexpr std::array<std::string_view, 9> kModes = {
+    "floor", "scp", "tx", "txset", "isolation", "mission", "stall", "deaf", "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -427,6 +430,38 @@ absl::StatusOr<int> MeasureStall(const Arguments& arguments, const std::string& 
   return verdict;
 }
 
+absl::StatusOr<int> MeasureDeaf(const Arguments& arguments, const std::string& overlayd,
+                                const std::string& folder) {
+  const auto daemons = Daemons::Start(overlayd, 3, folder);
+  if (!daemons.ok()) return daemons.status();
+  const auto measured =
+      RunDeaf(arguments.count.value_or(50'000), arguments.SecondsOr(10), **daemons);
+  if (!measured.ok()) return measured.status();
+  const auto row = [](const char* name, const ScpResult& part) {
+    fmt::print("{:<20} p50 {} us   p99 {}   {} lost\n", name, Cell(part.latency.Micros(0.5)),
+               Cell(part.latency.Micros(0.99)), part.lost);
+  };
+  row("quiet", measured->quiet);
+  row("beside a deaf core", measured->beside);
+  fmt::print(
+      "{} transactions, {} refused, {} lost, {} overflows; its daemon held {} for it at most, {} "
+      "at the end, and grew by {:.1f} MB\n",
+      measured->transactions, measured->refused, measured->lost, measured->overflows,
+      measured->waiting_max, measured->waiting_end, measured->rss_growth_mb);
+  const int verdict = std::max(Verdict(measured->quiet), Verdict(measured->beside));
+  if (arguments.json) {
+    fmt::print(R"({{{},"p50_quiet_us":{},"p99_quiet_us":{},"transactions":{},"refused":{},)",
+               LatencyJson("deaf", measured->beside), Figure(measured->quiet.latency.Micros(0.5)),
+               Figure(measured->quiet.latency.Micros(0.99)), measured->transactions,
+               measured->refused);
+    fmt::print(R"("tx_lost":{},"overflows":{},"waiting_max":{},"waiting_end":{},)", measured->lost,
+               measured->overflows, measured->waiting_max, measured->waiting_end);
+    fmt::print(R"("rss_growth_mb":{:.1f}}})", measured->rss_growth_mb);
+    fmt::print("\n");
+  }
+  return verdict;
+}
+
 absl::StatusOr<int> MeasureIdle(const Arguments& arguments, const std::string& overlayd,
                                 const std::string& folder) {
   const auto measured = RunIdle(arguments.SecondsOr(60), overlayd, folder);
@@ -465,6 +500,7 @@ absl::StatusOr<int> Measure(const Arguments& arguments) {
   if (arguments.mode == "txset") return MeasureTxSet(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "mission") return MeasureMission(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "stall") return MeasureStall(arguments, overlayd, (*folder)->path());
+  if (arguments.mode == "deaf") return MeasureDeaf(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "idle") return MeasureIdle(arguments, overlayd, (*folder)->path());
   return MeasureWithFloors(arguments, overlayd, (*folder)->path());
 }

@@ -47,6 +47,22 @@ struct StallResult {
 };
 absl::StatusOr<StallResult> RunStall(Duration part, const Daemons& daemons);
 
+// Three daemons. In the second of two parts the last core stops reading, and the first submits
+// transactions at a steady rate all along: what the envelopes from the first core to the other feel
+// of it, and the last one's daemon. At its end the core reads on.
+struct DeafResult {
+  ScpResult quiet;
+  ScpResult beside;  // latencies of the core that reads; losses of both
+  uint64_t transactions = 0;
+  uint64_t refused = 0;      // submissions
+  uint64_t lost = 0;         // that a core was not given in the end
+  uint64_t overflows = 0;    // messages that daemons told their cores to be lost
+  uint64_t waiting_max = 0;  // envelopes and transactions that the daemon held for the core
+  uint64_t waiting_end = 0;
+  double rss_growth_mb = 0;  // of the last daemon, the largest in the part
+};
+absl::StatusOr<DeafResult> RunDeaf(size_t transactions, Duration part, const Daemons& daemons);
+
 // Transactions from the first core to all others, each unique, which judge them valid: first one by
 // one, so that nothing waits for anything else, then all at once.
 struct TxResult {

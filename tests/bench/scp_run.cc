@@ -57,7 +57,7 @@ struct Course {
 // is over.
 class ScpCore : public BenchCore {
  public:
-  ScpCore(Course* course, size_t index, size_t count, const ScpRun::Hooks& hooks)
+  ScpCore(Course* course, size_t index, size_t count, const ScpHooks& hooks)
       : BenchCore(&course->progress),
         course_(course),
         index_(index),
@@ -65,6 +65,7 @@ class ScpCore : public BenchCore {
         arrived_(count) {}
 
   void OnEnvelope(const ReceivedEnvelope& received) override {
+    if (hooks_.before_envelope) hooks_.before_envelope(index_);
     const Time now = Now();
     if (received.envelope.size() < kNodeAt + 8) return;
     uint64_t number = 0;
@@ -81,6 +82,9 @@ class ScpCore : public BenchCore {
   void OnSet(ReceivedSet set) override {
     if (hooks_.on_set) hooks_.on_set(index_, std::move(set));
   }
+  void OnTransactions(const std::vector<ReceivedTransaction>& received) override {
+    if (hooks_.on_transactions) hooks_.on_transactions(index_, received);
+  }
 
   uint64_t offered() const { return offered_; }
   const std::vector<Time>& arrived() const { return arrived_; }
@@ -88,7 +92,7 @@ class ScpCore : public BenchCore {
  private:
   Course* course_;
   const size_t index_;
-  const ScpRun::Hooks& hooks_;
+  const ScpHooks& hooks_;
   std::vector<Time> arrived_;
   std::atomic<uint64_t> offered_{0};
 };
@@ -98,7 +102,7 @@ class ScpCore : public BenchCore {
 class ScpRun::Impl {
  public:
   Impl(const ScpOptions& options, std::vector<std::string> apis, std::function<Duration()> cpu,
-       Hooks hooks)
+       ScpHooks hooks)
       : options_(options),
         apis_(std::move(apis)),
         cpu_so_far_(std::move(cpu)),
@@ -114,7 +118,7 @@ class ScpRun::Impl {
       cores_.push_back(std::make_unique<ScpCore>(&course_, i, options_.count, hooks_));
       cores.push_back(cores_.back().get());
     }
-    const absl::Status status = clients_.Connect(apis_, {}, cores, course_.progress);
+    const absl::Status status = clients_.Connect(apis_, options_.client, cores, course_.progress);
     return status.ok() ? OfferFirstSets() : status;
   }
 
@@ -131,6 +135,7 @@ class ScpRun::Impl {
         if (absl::Status status = NextSlot(SlotOf(number + 1)); !status.ok()) return status;
       }
     }
+    if (hooks_.after_sends) hooks_.after_sends();
     course_.progress.Wait(kCopyPatience, [this] { return course_.copies >= course_.wanted; });
     result->sends += pace.sends();
     result->late += pace.late();
@@ -138,7 +143,7 @@ class ScpRun::Impl {
     return clients_.Failure("");
   }
 
-  void Finish(size_t begin, size_t end, ScpResult* result) {
+  void Finish(size_t begin, size_t end, ScpResult* result, std::optional<size_t> untimed) {
     clients_.Stop();
     for (size_t number = begin; number < end; ++number) {
       if (course_.intended[number] == Time{}) continue;  // interrupted before
@@ -150,6 +155,7 @@ class ScpRun::Impl {
           continue;
         }
         ++result->copies;
+        if (core == untimed) continue;
         result->latency.Add(arrived - course_.intended[number]);
       }
     }
@@ -216,6 +222,7 @@ class ScpRun::Impl {
   }
   absl::Status NextSlot(uint64_t slot) {
     for (size_t core = 0; core < clients_.size(); ++core) {
+      if (hooks_.is_absent && hooks_.is_absent(core)) continue;
       Client* const client = &clients_[core];
       absl::Status status = client->LedgerClosed(slot - 1, std::nullopt, /*tracking=*/true);
       if (status.ok()) status = OfferTo(*client, SetType::kTxSet, TxSetOfSlot(slot + 1), slot + 1);
@@ -227,7 +234,7 @@ class ScpRun::Impl {
   const ScpOptions options_;
   const std::vector<std::string> apis_;
   const std::function<Duration()> cpu_so_far_;
-  const Hooks hooks_;
+  const ScpHooks hooks_;
   const std::string quorum_set_ = "the quorum set of all";
   Course course_;
   std::vector<Bytes> envelopes_;
@@ -240,15 +247,15 @@ class ScpRun::Impl {
 uint64_t ScpRun::SlotOf(size_t number) { return kFirstSlot + number / kEnvelopesPerSlot; }
 
 ScpRun::ScpRun(const ScpOptions& options, std::vector<std::string> apis,
-               std::function<Duration()> cpu, Hooks hooks)
+               std::function<Duration()> cpu, ScpHooks hooks)
     : impl_(std::make_unique<Impl>(options, std::move(apis), std::move(cpu), std::move(hooks))) {}
 ScpRun::~ScpRun() = default;
 absl::Status ScpRun::Connect() { return impl_->Connect(); }
 absl::Status ScpRun::SendPart(size_t begin, size_t end, ScpResult* result) {
   return impl_->SendPart(begin, end, result);
 }
-void ScpRun::Finish(size_t begin, size_t end, ScpResult* result) {
-  impl_->Finish(begin, end, result);
+void ScpRun::Finish(size_t begin, size_t end, ScpResult* result, std::optional<size_t> untimed) {
+  impl_->Finish(begin, end, result, untimed);
 }
 Client& ScpRun::client(size_t core) { return impl_->client(core); }
 

@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct ScpOptions {
   size_t count = 5'000;
   Duration gap = std::chrono::milliseconds(1);
   bool first_core_sends_all = false;
+  ClientOptions client = {};  // of each core, but for target and network
 };
 
 struct ScpResult {
@@ -48,17 +50,25 @@ struct ScpResult {
   double cpu_us_per_copy = 0;
 };
 
+// What a mode adds to a run; `core` is its number. Any may be empty.
+struct ScpHooks {
+  std::function<void(size_t core, const Hash& hash)> on_offered = nullptr;
+  std::function<void(size_t core, ReceivedSet set)> on_set = nullptr;
+  std::function<void(size_t core, const std::vector<ReceivedTransaction>&)> on_transactions =
+      nullptr;
+  // Before anything is made of an envelope; may block.
+  std::function<void(size_t core)> before_envelope = nullptr;
+  // A core that is absent says nothing: it closes no slot and offers nothing meanwhile.
+  std::function<bool(size_t core)> is_absent = nullptr;
+  // When all envelopes of a part are sent, before copies are waited for.
+  std::function<void()> after_sends = nullptr;
+};
+
 class ScpRun {
  public:
-  // What a core hears of sets, besides those of the run itself.
-  struct Hooks {
-    std::function<void(size_t core, const Hash& hash)> on_offered;
-    std::function<void(size_t core, ReceivedSet set)> on_set;
-  };
-
   // `apis`: where each core attaches. `cpu`: what the daemons have used so far.
   ScpRun(const ScpOptions& options, std::vector<std::string> apis, std::function<Duration()> cpu,
-         Hooks hooks = {});
+         ScpHooks hooks = {});
   ~ScpRun();
 
   // Attaches all cores and waits until their daemons have each other as peers.
@@ -66,7 +76,8 @@ class ScpRun {
   // Envelopes [begin, end) at the pace. Waits for the copies; counts what it cost.
   absl::Status SendPart(size_t begin, size_t end, ScpResult* result);
   // Latencies and losses of envelopes [begin, end) that were sent. The clients are stopped first.
-  void Finish(size_t begin, size_t end, ScpResult* result);
+  // Of core `untimed` only losses.
+  void Finish(size_t begin, size_t end, ScpResult* result, std::optional<size_t> untimed = {});
 
   Client& client(size_t core);
   // The slot of an envelope.

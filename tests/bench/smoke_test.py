@@ -100,6 +100,19 @@ class BenchTest(unittest.TestCase):
         self.assertIsNotNone(result["closed_after_s"], done.stdout)
         self.assertGreaterEqual(result["closed_after_s"], 9.9)
 
+    def test_deaf(self):
+        done = run("deaf", "--seconds", "3", "--count", "12000", "--daemon", OVERLAYD, "--json")
+        self.assertTrue(done.stdout, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), LATENCY_KEYS | {"p50_quiet_us", "p99_quiet_us", "transactions", "refused", "tx_lost",
+                                                      "overflows", "waiting_max", "waiting_end", "rss_growth_mb"})
+        # Neither envelopes nor transactions: they waited, and were given to the core when it read again.
+        self.assertEqual((result["transactions"], result["refused"], result["tx_lost"]), (12000, 0, 0))
+        self.assertEqual((result["lost"], result["waiting_end"]), (0, 0))
+        # It was deaf, and its pending transactions had their bound.
+        self.assertGreater(result["waiting_max"], 1000)
+        self.assertLess(result["waiting_max"], 10000 + 3 * 500 + 1000)
+
     def test_idle(self):
         done = run("idle", "--seconds", "1", "--daemon", OVERLAYD, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -127,7 +140,7 @@ class BenchTest(unittest.TestCase):
         self.assertNotIn("overlay-", names, "a namespace was left behind")
 
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, stall, idle"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, stall, deaf, idle"), ((), "which mode?"),
                                (("isolation", "--from", "unix:/a"), "--from and --to"),
                                (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),

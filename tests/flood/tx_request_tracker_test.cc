@@ -227,6 +227,22 @@ TEST_F(TxRequestTrackerTest, PausesAPeerAtItsCapAndLosesNothing) {
   EXPECT_FALSE(tracker().IsPaused(PeerId{1}));
 }
 
+// R7: a turn reads as much as a stream's window holds before the pause takes effect.
+TEST_F(TxRequestTrackerTest, FramesThatWereReadBeforeThePauseWaitToo) {
+  limits.announcements_per_peer_max = 10;
+  Announce(1, UpTo(10));
+  EXPECT_TRUE(tracker().IsPaused(PeerId{1}));
+  const size_t last = 10 + kInvWaitingMax;
+  for (size_t number = 11; number <= last; ++number) Announce(1, {number});
+  for (size_t number = 1; number <= last; ++number) {
+    ASSERT_TRUE(tracker().IsTracked(Hash(number))) << number;
+    tracker().Forget(Hash(number));
+    Take(1);
+  }
+  EXPECT_FALSE(tracker().IsPaused(PeerId{1}));
+  EXPECT_EQ(tracker().announcement_count(), 0u);
+}
+
 // R8: count, bytes and requests of a peer at the limit; the next announcer is asked then, and with
 // none the first that has room again.
 TEST_F(TxRequestTrackerTest, PassesOverAPeerAtItsLimitOfHashes) {
