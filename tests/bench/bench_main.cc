@@ -29,6 +29,7 @@ constexpr double kLateShareMax = 0.01;
 constexpr size_t kBusyRoundTrips = 2'000;
 constexpr size_t kScpNodes = 2;
 constexpr size_t kTxNodes = 4;
+constexpr std::array<size_t, 3> kTxSetBytes = {100'000, 1'000'000, 10'000'000};
 
 constexpr char kHelp[] =
     R"(usage: overlay-bench MODE [OPTIONS]
@@ -51,15 +52,16 @@ constexpr char kHelp[] =
 
   --nodes N        scp, tx: daemons, 2 to 16 (2; 4)
   --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000),
-                   tx: transactions (10000), txset: sets (20), deaf: transactions (50000);
-                   1 to 1000000
+                   tx: transactions (10000), txset: sets of each size (20),
+                   deaf: transactions (50000); 1 to 1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
   --seconds S      isolation: measured (20); stall, deaf: each part (30; 10);
                    idle: each part (60); mission: of load (60); 1 to 600
   --tps T          mission: transactions a second, 0 to 100000 (10000)
   --envelopes E    mission: envelopes a second, 1 to 20000 (1700)
   --peers P        mission: synthetic peers, 1 to 60 (30)
-  --bytes B        txset: of each set, 1000 to 16777216 (10000000)
+  --bytes B        txset: of each set, 1000 to 16777216 (100000, then 1000000, then 10000000)
+  --silent-first   txset: before the others a source is asked that never writes
   --sources S      txset: daemons that have the set, and are asked at once, 1 to 3 (1)
   --from A --to B  isolation: where the cores attach
   --daemon PATH    the overlayd to run (that of the same build)
@@ -75,8 +77,9 @@ struct Arguments {
   std::optional<size_t> count;
   uint64_t gap_us = 1'000;
   std::optional<uint64_t> seconds;
-  size_t bytes = 10'000'000;
+  std::optional<size_t> bytes;
   uint32_t sources = 1;
+  bool silent_first = false;
   MissionOptions mission;
   std::string from;
   std::string to;
@@ -156,6 +159,10 @@ std::string Parse(const std::vector<std::string>& words, Arguments* out) {
     const std::string& word = words[i];
     if (word == "--json") {
       out->json = true;
+      continue;
+    }
+    if (word == "--silent-first") {
+      out->silent_first = true;
       continue;
     }
     if (word.empty() || word[0] != '-') {
@@ -322,40 +329,77 @@ absl::StatusOr<int> MeasureTx(const Arguments& arguments, const std::string& ove
   return tx->lost == 0 ? 0 : Fail(kFailure, "copies were lost");
 }
 
+// One size of set; what it took.
+struct TxSetFigures {
+  size_t bytes = 0;
+  ScpResult fetch;
+  double mb_per_s = 0;
+  double floor_us = 0;
+  TxSetResult result;
+};
+
+absl::StatusOr<TxSetFigures> MeasureOneSize(const TxSetOptions& options, const Daemons& daemons,
+                                            Floors& floors, const std::string& folder) {
+  auto sets = RunTxSet(options, daemons, &floors, folder);
+  if (!sets.ok()) return sets.status();
+  TxSetFigures figures;
+  figures.bytes = options.bytes;
+  figures.result = *std::move(sets);
+  figures.fetch.latency = figures.result.fetch;
+  figures.fetch.lost = figures.result.lost;
+  const double megabytes = static_cast<double>(options.bytes) / 1e6;
+  for (const char* name : {"quic", "sha256", "grpc"}) {
+    figures.floor_us += 1e6 * megabytes / floors.Named(name).BulkMedian().value_or(1);
+  }
+  const double p50 = figures.fetch.latency.Micros(0.5).value_or(0);
+  figures.mb_per_s = p50 > 0 ? 1e6 * megabytes / p50 : 0;
+  fmt::print("txset: {} sets of {} bytes from {}{}, {} lost\n", options.count, options.bytes,
+             options.sources, options.silent_first ? " behind a silent one" : "",
+             figures.result.lost);
+  fmt::print("asked for to delivered   p50 {} us   p99 {}   {:.0f} MB/s   {:.1f} ms of CPU a set\n",
+             Cell(p50), Cell(figures.fetch.latency.Micros(0.99)), figures.mb_per_s,
+             figures.result.cpu_ms_per_set);
+  fmt::print("p50 is {:.2f} x (QUIC bulk + SHA-256 + gRPC bulk of the same size, {:.0f} us)\n",
+             p50 / figures.floor_us, figures.floor_us);
+  return figures;
+}
+
+std::string TxSetJson(const TxSetFigures& figures) {
+  return fmt::format(
+      R"({},"bytes":{},"mb_per_s":{:.1f},"cpu_ms_per_set":{:.1f},"wire_bytes_per_set":{:.0f},)"
+      R"("floor_us":{:.1f})",
+      LatencyJson("txset", figures.fetch), figures.bytes, figures.mb_per_s,
+      figures.result.cpu_ms_per_set, figures.result.wire_bytes_per_set, figures.floor_us);
+}
+
 absl::StatusOr<int> MeasureTxSet(const Arguments& arguments, const std::string& overlayd,
                                  const std::string& folder) {
   const auto floors = Floors::Start(folder);
   if (!floors.ok()) return floors.status();
   const auto daemons = Daemons::Start(overlayd, arguments.sources + 1, folder);
   if (!daemons.ok()) return daemons.status();
-  const TxSetOptions options{.bytes = arguments.bytes,
-                             .count = arguments.count.value_or(20),
-                             .sources = arguments.sources};
-  const auto sets = RunTxSet(options, **daemons, floors->get());
-  if (!sets.ok()) return sets.status();
-  ScpResult fetch;
-  fetch.latency = sets->fetch;
-  fetch.lost = sets->lost;
-  const double megabytes = static_cast<double>(options.bytes) / 1e6;
-  double floor_us = 0;
-  for (const char* name : {"quic", "sha256", "grpc"}) {
-    floor_us += 1e6 * megabytes / (*floors)->Named(name).BulkMedian().value_or(1);
+  std::vector<size_t> sizes(kTxSetBytes.begin(), kTxSetBytes.end());
+  if (arguments.bytes) sizes = {*arguments.bytes};
+  std::vector<std::string> runs;
+  uint64_t lost = 0;
+  std::string last;
+  for (const size_t bytes : sizes) {
+    const TxSetOptions options{.bytes = bytes,
+                               .count = arguments.count.value_or(20),
+                               .sources = arguments.sources,
+                               .silent_first = arguments.silent_first};
+    const auto figures = MeasureOneSize(options, **daemons, **floors, folder);
+    if (!figures.ok()) return figures.status();
+    last = TxSetJson(*figures);
+    runs.push_back("{" + last + "}");
+    lost += figures->result.lost;
   }
-  const double p50 = fetch.latency.Micros(0.5).value_or(0);
-  const double rate = p50 > 0 ? 1e6 * megabytes / p50 : 0;
-  fmt::print("txset: {} sets of {} bytes from {}, {} lost\n", options.count, options.bytes,
-             options.sources, sets->lost);
-  fmt::print("asked for to delivered   p50 {} us   p99 {}   {:.0f} MB/s   {:.1f} ms of CPU a set\n",
-             Cell(p50), Cell(fetch.latency.Micros(0.99)), rate, sets->cpu_ms_per_set);
-  fmt::print("p50 is {:.2f} x (QUIC bulk + SHA-256 + gRPC bulk of the same size, {:.0f} us)\n",
-             p50 / floor_us, floor_us);
   if (arguments.json) {
-    fmt::print(R"({{{},"mb_per_s":{:.1f},"cpu_ms_per_set":{:.1f},"wire_bytes_per_set":{:.0f},)",
-               LatencyJson("txset", fetch), rate, sets->cpu_ms_per_set, sets->wire_bytes_per_set);
-    fmt::print(R"("floor_us":{:.1f}}})", floor_us);
+    fmt::print(R"({{{},"sources":{},"silent_first":{},"runs":[{}]}})", last, arguments.sources,
+               arguments.silent_first, fmt::join(runs, ","));
     fmt::print("\n");
   }
-  return sets->lost == 0 ? 0 : Fail(kFailure, "sets were lost");
+  return lost == 0 ? 0 : Fail(kFailure, "sets were lost");
 }
 
 absl::StatusOr<int> MeasureIsolation(const Arguments& arguments) {

@@ -81,6 +81,8 @@ struct TxSetOptions {
   size_t bytes = 10'000'000;
   size_t count = 20;
   uint32_t sources = 1;  // 1 to 3: cores that offer it, and sources asked
+  // The first source that is asked answers probes and acknowledges, and never writes.
+  bool silent_first = false;
 };
 struct TxSetResult {
   Samples fetch;  // asked for, to delivered whole
@@ -89,7 +91,7 @@ struct TxSetResult {
   double wire_bytes_per_set = 0;  // what the fetching daemon read
 };
 absl::StatusOr<TxSetResult> RunTxSet(const TxSetOptions& options, const Daemons& daemons,
-                                     Floors* floors);
+                                     Floors* floors, const std::string& folder);
 
 // One daemon with its core under the load that the design is made for, all of it from synthetic
 // peers: each transaction announced by all, each envelope sent by half of them, a set a ledger, a

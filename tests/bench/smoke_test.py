@@ -62,14 +62,24 @@ class BenchTest(unittest.TestCase):
         self.assertLess(result["duplicate_share"], 0.1)
 
     def test_txset(self):
-        for sources in ("1", "3"):
-            done = run("txset", "--bytes", "1000000", "--count", "3", "--sources", sources, "--daemon", OVERLAYD, "--json")
+        keys = LATENCY_KEYS | {"bytes", "mb_per_s", "cpu_ms_per_set", "wire_bytes_per_set", "floor_us"}
+        for words, sizes in ((("--bytes", "1000000"), [1000000]),
+                             (("--bytes", "1000000", "--sources", "3"), [1000000]),
+                             (("--bytes", "1000000", "--silent-first"), [1000000]),
+                             ((), [100000, 1000000, 10000000])):
+            done = run("txset", *words, "--count", "3", "--daemon", OVERLAYD, "--json")
             self.assertEqual(done.returncode, 0, done.stderr)
             result = json.loads(done.stdout.splitlines()[-1])
-            self.assertEqual(set(result), LATENCY_KEYS | {"mb_per_s", "cpu_ms_per_set", "wire_bytes_per_set", "floor_us"})
-            self.assertEqual(result["lost"], 0)
-            # They came over the network.
-            self.assertGreater(result["wire_bytes_per_set"], 1000000)
+            self.assertEqual(set(result), keys | {"sources", "silent_first", "runs"})
+            self.assertEqual([each["bytes"] for each in result["runs"]], sizes)
+            for each in result["runs"]:
+                self.assertEqual(set(each), keys)
+                self.assertEqual(each["lost"], 0)
+                # They came over the network.
+                self.assertGreater(each["wire_bytes_per_set"], each["bytes"])
+            if result["silent_first"]:
+                # A rule, not a speed: nobody else is asked before a source has been silent for 150 ms.
+                self.assertGreater(result["p50_us"], 100000)
 
     def test_mission(self):
         # A small load: a busy machine may still be behind its schedule, and must then say so.

@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "flood/base/crypto.h"
 #include "flood/base/random.h"
@@ -57,7 +58,7 @@ class TxSetRun {
   TxSetRun(const TxSetOptions& options, const Daemons& daemons)
       : options_(options), daemons_(daemons), fetcher_(daemons.size() - 1) {}
 
-  absl::StatusOr<TxSetResult> Run(Floors* floors) {
+  absl::StatusOr<TxSetResult> Run(Floors* floors, const std::string& folder) {
     std::vector<BenchCore*> cores;
     for (size_t i = 0; i < daemons_.size(); ++i) {
       cores_.push_back(std::make_unique<SetCore>(&progress_));
@@ -65,6 +66,9 @@ class TxSetRun {
     }
     absl::Status status = clients_.Connect(daemons_.apis(), {}, cores, progress_);
     if (!status.ok()) return status;
+    if (options_.silent_first) {
+      if (status = ConnectSilent(folder); !status.ok()) return status;
+    }
     TxSetResult result;
     std::string set(options_.bytes, '\0');
     Random random(static_cast<uint64_t>(Now().time_since_epoch().count()));
@@ -80,6 +84,20 @@ class TxSetRun {
   }
 
  private:
+  absl::Status ConnectSilent(const std::string& folder) {
+    SyntheticOptions options;
+    options.daemon = daemons_.peer_address(fetcher_);
+    options.peers = 1;
+    options.silent = true;
+    auto started = SyntheticPeers::Start(options, folder);
+    if (!started.ok()) return started.status();
+    silent_ = *std::move(started);
+    Hash key{};
+    const auto& bytes = silent_->keys().front().bytes;
+    std::copy(bytes.begin(), bytes.end(), key.begin());
+    asked_first_.push_back(key);
+    return absl::OkStatus();
+  }
   absl::Status FetchOne(const std::string& set, TxSetResult* result) {
     const auto digest = Sha256({reinterpret_cast<const uint8_t*>(set.data()), set.size()});
     Hash hash{};
@@ -102,6 +120,7 @@ class TxSetRun {
     FetchOptions fetch;
     fetch.slot = kSlot;
     fetch.sources = options_.sources;
+    fetch.peers = asked_first_;
     const Time asked_at = Now();
     const absl::Status asked = clients_[fetcher_].Fetch(SetType::kTxSet, hash, fetch);
     if (!asked.ok()) return asked;
@@ -122,6 +141,8 @@ class TxSetRun {
   Progress progress_;
   std::vector<std::unique_ptr<SetCore>> cores_;
   Clients clients_;
+  std::unique_ptr<SyntheticPeers> silent_;
+  std::vector<Hash> asked_first_;
   Duration cpu_{};
   double wire_bytes_ = 0;
 };
@@ -129,8 +150,8 @@ class TxSetRun {
 }  // namespace
 
 absl::StatusOr<TxSetResult> RunTxSet(const TxSetOptions& options, const Daemons& daemons,
-                                     Floors* floors) {
-  return TxSetRun(options, daemons).Run(floors);
+                                     Floors* floors, const std::string& folder) {
+  return TxSetRun(options, daemons).Run(floors, folder);
 }
 
 }  // namespace overlay::bench
