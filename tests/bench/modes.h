@@ -87,6 +87,7 @@ struct TxSetOptions {
 struct TxSetResult {
   Samples fetch;  // asked for, to delivered whole
   uint64_t lost = 0;
+  double daemon_ms_per_set = 0;  // of that, until the fetching daemon had it whole; the mean
   double cpu_ms_per_set = 0;
   double wire_bytes_per_set = 0;  // what the fetching daemon read
 };

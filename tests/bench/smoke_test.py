@@ -62,7 +62,8 @@ class BenchTest(unittest.TestCase):
         self.assertLess(result["duplicate_share"], 0.1)
 
     def test_txset(self):
-        keys = LATENCY_KEYS | {"bytes", "mb_per_s", "cpu_ms_per_set", "wire_bytes_per_set", "floor_us"}
+        keys = LATENCY_KEYS | {"bytes", "mb_per_s", "daemon_ms_per_set", "cpu_ms_per_set",
+                                "wire_bytes_per_set", "floor_us"}
         for words, sizes in ((("--bytes", "1000000"), [1000000]),
                              (("--bytes", "1000000", "--sources", "3"), [1000000]),
                              (("--bytes", "1000000", "--silent-first"), [1000000]),
