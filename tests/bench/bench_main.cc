@@ -44,6 +44,7 @@ constexpr char kHelp[] =
              already; tests/bench/isolation.py starts them in namespaces with a link of 200 Mbit/s
   mission    one daemon with its core under the load of a large network, made by 30 synthetic peers:
              10,000 tx/s announced by all, 1,700 envelopes/s from half of them, sets of 3 MB
+  mempool    the best 1,000 of a full mempool: from the rules alone, and through a daemon
   stall      envelopes each ms between two daemons, before, while and after a peer is there that
              grants 8 streams and never reads
   deaf       envelopes each 2 ms between three daemons, before and while the third one's core reads
@@ -53,7 +54,7 @@ constexpr char kHelp[] =
   --nodes N        scp, tx: daemons, 2 to 16 (2; 4)
   --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000),
                    tx: transactions (10000), txset: sets of each size (20),
-                   deaf: transactions (50000); 1 to 1000000
+                   deaf: transactions (50000), mempool: transactions in it (100000); 1 to 1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
   --seconds S      isolation: measured (20); stall, deaf: each part (30; 10);
                    idle: each part (60); mission: of load (60); 1 to 600
@@ -91,8 +92,8 @@ struct Arguments {
   }
 };
 
-constexpr std::array<std::string_view, 9> kModes = {
-    "floor", "scp", "tx", "txset", "isolation", "mission", "stall", "deaf", "idle"};
+constexpr std::array<std::string_view, 10> kModes = {
+    "floor", "scp", "tx", "txset", "isolation", "mission", "mempool", "stall", "deaf", "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -429,6 +430,36 @@ absl::StatusOr<int> MeasureIsolation(const Arguments& arguments) {
   return verdict;
 }
 
+absl::StatusOr<int> MeasureMempool(const Arguments& arguments, const std::string& overlayd,
+                                   const std::string& folder) {
+  const size_t count = arguments.count.value_or(100'000);
+  const auto daemons =
+      Daemons::Start(overlayd, 1, folder,
+                     {"--mempool.count_max", fmt::format("{}", std::max<size_t>(count, 100))});
+  if (!daemons.ok()) return daemons.status();
+  const auto measured = RunMempool(count, **daemons);
+  if (!measured.ok()) return measured.status();
+  const auto row = [](const std::string& name, const Samples& samples) {
+    fmt::print("{:<28} p50 {} us   p99 {}\n", name, Cell(samples.Micros(0.5)),
+               Cell(samples.Micros(0.99)));
+  };
+  fmt::print("mempool: the best 1,000 of {}\n", count);
+  row("rules alone", measured->rules);
+  row(fmt::format("rules alone, {} in it", count / 10), measured->rules_tenth);
+  row("through the daemon", measured->daemon);
+  if (arguments.json) {
+    const auto pair = [](const char* name, const Samples& samples) {
+      return fmt::format(R"("{0}_p50_us":{1},"{0}_p99_us":{2})", name, Figure(samples.Micros(0.5)),
+                         Figure(samples.Micros(0.99)));
+    };
+    fmt::print(R"({{"mode":"mempool","valid":true,"count":{},{},{},{}}})", count,
+               pair("rules", measured->rules), pair("rules_tenth", measured->rules_tenth),
+               pair("daemon", measured->daemon));
+    fmt::print("\n");
+  }
+  return 0;
+}
+
 absl::StatusOr<int> MeasureMission(const Arguments& arguments, const std::string& overlayd,
                                    const std::string& folder) {
   // Full before the first third is over, so that memory can be seen to stay flat behind it.
@@ -546,6 +577,7 @@ absl::StatusOr<int> Measure(const Arguments& arguments) {
   if (!folder.ok()) return folder.status();
   if (arguments.mode == "tx") return MeasureTx(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "txset") return MeasureTxSet(arguments, overlayd, (*folder)->path());
+  if (arguments.mode == "mempool") return MeasureMempool(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "mission") return MeasureMission(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "stall") return MeasureStall(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "deaf") return MeasureDeaf(arguments, overlayd, (*folder)->path());

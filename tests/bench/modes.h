@@ -94,6 +94,14 @@ struct TxSetResult {
 absl::StatusOr<TxSetResult> RunTxSet(const TxSetOptions& options, const Daemons& daemons,
                                      Floors* floors, const std::string& folder);
 
+// TopTransactions of 1,000 from a mempool that is full, half of it in each lane.
+struct MempoolResult {
+  Samples rules;        // flood's Mempool alone
+  Samples rules_tenth;  // the same with a tenth in the pool: the cost is of what is returned
+  Samples daemon;       // through a daemon, as its core sees it
+};
+absl::StatusOr<MempoolResult> RunMempool(size_t count, const Daemons& daemons);
+
 // One daemon with its core under the load that the design is made for, all of it from synthetic
 // peers: each transaction announced by all, each envelope sent by half of them, a set a ledger, a
 // ledger each 0.6 s. Nothing is left out when the machine is too slow: then the run is invalid.

@@ -100,6 +100,15 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(len(result["rss_mb"]), 6)
         self.assertGreater(result["daemon_cores"], 0)
 
+    def test_mempool(self):
+        done = run("mempool", "--count", "3000", "--daemon", OVERLAYD, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        figures = {f"{part}_{share}_us" for part in ("rules", "rules_tenth", "daemon") for share in ("p50", "p99")}
+        self.assertEqual(set(result), {"mode", "valid", "count"} | figures)
+        for name in figures:
+            self.assertGreater(result[name], 0, name)
+
     def test_stall(self):
         done = run("stall", "--seconds", "16", "--daemon", OVERLAYD, "--json")
         self.assertTrue(done.stdout, done.stderr)
@@ -151,7 +160,7 @@ class BenchTest(unittest.TestCase):
         self.assertNotIn("overlay-", names, "a namespace was left behind")
 
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, stall, deaf, idle"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, mempool, stall, deaf, idle"), ((), "which mode?"),
                                (("isolation", "--from", "unix:/a"), "--from and --to"),
                                (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),
