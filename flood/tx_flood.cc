@@ -31,6 +31,7 @@ void TxFlood::Impl::OnDeadline(Time now, ActionList& out) {
     ++stats_.expired;
     Refuse(*index, TxFate::kAged);
   }
+  ApplyExternalized(out);
   Finish(now, out);
 }
 
@@ -40,6 +41,7 @@ std::optional<Time> TxFlood::Impl::NextDeadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   if (!judges_ && offers_.oldest_pending()) consider(Time{});
+  if (!externalizing_.empty()) consider(Time{});
   consider(tracker_.NextDeadline());
   consider(mempool_.NextExpiry());
   consider(offers_.NextDeadline());

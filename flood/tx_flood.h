@@ -44,6 +44,9 @@
 //       have been.
 //   R11 A full lane tells its peers its floor, at most once a second, and takes it back when it has
 //       room again.
+//   R12 Of what was externalized, kExternalizedPerTurn are taken at a time; the rest follows at
+//       once (NextDeadline), other inputs in between, and ExternalizedApplied comes with the last.
+//       Why: a ledger's thousands in one go are milliseconds that an envelope would wait.
 //
 // Bounds   those of the components; kTopQueriesWaitingMax fences.
 // Cost     O(peers) to admit; O(log pool) to place; one table look-up for an announcement of what
@@ -67,6 +70,8 @@ namespace overlay::flood {
 
 // Fences that wait at a time; one more is refused by name.
 inline constexpr size_t kTopQueriesWaitingMax = 256;
+// R12: each costs about a microsecond.
+inline constexpr size_t kExternalizedPerTurn = 200;
 
 class TxFlood {
  public:

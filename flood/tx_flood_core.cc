@@ -237,21 +237,34 @@ void TxFlood::Impl::OnLedgerClosed(Time now, LedgerSeq closed, ActionList& out) 
 
 void TxFlood::Impl::OnTxSetExternalized(Time now, const TxSetExternalized& externalized,
                                         ActionList& out) {
-  ExternalizedApplied applied;
-  applied.id = externalized.id;
-  for (const TxHash& hash : externalized.transactions) {
-    memory_.Remember(hash, TxFate::kExternalized);
-    tracker_.Forget(hash);
-    if (const std::optional<TxIndex> index = table_.Find(hash)) {
-      ++applied.removed;
-      Remove(*index);
-    } else {
-      ++applied.unknown;
-    }
-  }
-  stats_.externalized += applied.removed;
-  out.emplace_back(CoreOutput(applied));
+  Externalizing& begun = externalizing_.emplace_back();
+  begun.input = externalized;
+  begun.applied.id = externalized.id;
+  ApplyExternalized(out);
   Finish(now, out);
+}
+
+void TxFlood::Impl::ApplyExternalized(ActionList& out) {
+  size_t left = kExternalizedPerTurn;
+  while (!externalizing_.empty()) {
+    Externalizing& under_way = externalizing_.front();
+    const std::vector<TxHash>& hashes = under_way.input.transactions;
+    for (; under_way.next < hashes.size() && left > 0; ++under_way.next, --left) {
+      const TxHash& hash = hashes[under_way.next];
+      memory_.Remember(hash, TxFate::kExternalized);
+      tracker_.Forget(hash);
+      if (const std::optional<TxIndex> index = table_.Find(hash)) {
+        ++under_way.applied.removed;
+        ++stats_.externalized;
+        Remove(*index);
+      } else {
+        ++under_way.applied.unknown;
+      }
+    }
+    if (under_way.next < hashes.size()) return;
+    out.emplace_back(CoreOutput(under_way.applied));
+    externalizing_.pop_front();
+  }
 }
 
 void TxFlood::Impl::OnTopQuery(const TopQuery& query, ActionList& out) {

@@ -9,6 +9,7 @@
 #define OVERLAY_FLOOD_TX_FLOOD_IMPL_H_
 
 #include <cstddef>
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -93,6 +94,7 @@ class TxFlood::Impl {
   void JudgeHeld(Time now, TxIndex index, const TxVerdict& verdict, ActionList& out);
   void JudgeUnknown(const TxVerdict& verdict);
   bool TakeNumber(uint64_t number, const char* field, ActionList& out);
+  void ApplyExternalized(ActionList& out);
   void AnswerTopQueries(ActionList& out);
   void AnswerTop(const TopQuery& query, ActionList& out) const;
 
@@ -126,6 +128,13 @@ class TxFlood::Impl {
   bool delivers_ = false;
   uint64_t applied_number_ = 0;            // of this session
   std::vector<TopQuery> waiting_queries_;  // in order of arrival
+  // What is left of TxSetExternalized inputs; the daemon bounds the hashes of one, and its calls.
+  struct Externalizing {
+    TxSetExternalized input;
+    size_t next = 0;
+    ExternalizedApplied applied;
+  };
+  std::deque<Externalizing> externalizing_;
   FeeFilter floor_told_;
   Time floor_at_{};                                // not before
   Time overflow_at_{};                             // not before

@@ -698,6 +698,39 @@ TEST_F(TxFloodTest, ExternalizedOnesAreGoneAndDoNotComeBackForTwelveLedgers) {
   EXPECT_EQ(Submit(pooled).outcome, SubmitOutcome::kAdded);
 }
 
+// A ledger's transactions go in turns; whoever comes in between waits for one of them only.
+TEST_F(TxFloodTest, ManyExternalizedOnesGoInTurns) {
+  AttachJudge();
+  std::vector<Bytes> txs;
+  for (size_t i = 0; i < 2 * kExternalizedPerTurn + 1; ++i) txs.push_back(Payment());
+  for (const Bytes& tx : txs) ASSERT_EQ(Submit(tx).outcome, SubmitOutcome::kAdded);
+  TxSetExternalized first;
+  first.id = 3;
+  for (const Bytes& tx : txs) first.transactions.push_back(HashOfTx(tx));
+  TxSetExternalized second;
+  second.id = 4;
+  second.transactions.push_back(first.transactions.front());
+  Do([&] { flood().OnTxSetExternalized(now, first, out); });
+  EXPECT_TRUE(Outputs<ExternalizedApplied>(out).empty());
+  EXPECT_EQ(flood().pooled_count(), kExternalizedPerTurn + 1);
+  ASSERT_TRUE(flood().NextDeadline().has_value());
+  EXPECT_LE(*flood().NextDeadline(), now) << "goes on at once";
+  const Bytes between = Payment();
+  EXPECT_EQ(Submit(between).outcome, SubmitOutcome::kAdded);
+  Do([&] { flood().OnDeadline(now, out); });
+  EXPECT_TRUE(Outputs<ExternalizedApplied>(out).empty());
+  EXPECT_EQ(flood().pooled_count(), 2u);
+  // The last one, then at once the one of the next call.
+  Do([&] { flood().OnTxSetExternalized(now, second, out); });
+  const auto applied = Outputs<ExternalizedApplied>(out);
+  ASSERT_EQ(applied.size(), 2u);
+  EXPECT_EQ(applied[0].id, 3u);
+  EXPECT_EQ(applied[0].removed, txs.size());
+  EXPECT_EQ(applied[1].id, 4u);
+  EXPECT_EQ(applied[1].unknown, 1u);
+  EXPECT_EQ(Top(), std::vector<TxHash>{HashOfTx(between)});
+}
+
 TEST_F(TxFloodTest, AtTheAnnouncementLimitTheStreamIsPausedAndNothingIsDropped) {
   limits_.announcements_per_peer_max = 10;
   limits_.demands_per_peer_count_max = 3;
