@@ -48,6 +48,7 @@ class OverlayNode::Impl {
   std::optional<Time> NextDeadline() const;
   const NodeStats& stats() const { return stats_; }
   std::vector<PeerView> ListPeers(Time now) const;
+  TxTrace TraceTransaction(const TxHash& hash) const { return tx_.Trace(hash); }
   void CheckInvariants() const;
 
  private:
@@ -376,6 +377,9 @@ void OverlayNode::OnDeadline(Time now, ActionList& out) { impl_->OnDeadline(now,
 std::optional<Time> OverlayNode::NextDeadline() const { return impl_->NextDeadline(); }
 const NodeStats& OverlayNode::stats() const { return impl_->stats(); }
 std::vector<PeerView> OverlayNode::ListPeers(Time now) const { return impl_->ListPeers(now); }
+TxTrace OverlayNode::TraceTransaction(const TxHash& hash) const {
+  return impl_->TraceTransaction(hash);
+}
 void OverlayNode::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace overlay::flood

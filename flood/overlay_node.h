@@ -36,6 +36,7 @@
 #include "flood/base/random.h"
 #include "flood/node_stats.h"
 #include "flood/peers/peer_view.h"
+#include "flood/trace.h"
 
 namespace overlay::flood {
 
@@ -63,6 +64,8 @@ class OverlayNode {
   const NodeStats& stats() const;
   // Every peer connected, being dialled or configured; O(peers log peers).
   std::vector<PeerView> ListPeers(Time now) const;
+  // Where it is; O(peers).
+  TxTrace TraceTransaction(const TxHash& hash) const;
   void CheckInvariants() const;  // O(state); tests and the simulator
 
  private:

@@ -152,6 +152,36 @@ void TxFlood::Impl::UpdateStats() {
   stats_.tracked_announcements = tracker_.announcement_count();
 }
 
+TxTrace TxFlood::Impl::Trace(const TxHash& hash) const {
+  using Place = TxTrace::Place;
+  TxTrace trace;
+  if (const std::optional<TxIndex> index = table_.Find(hash)) {
+    const TxRecord& record = table_[*index];
+    trace.place = record.pooled ? Place::kPooled : Place::kPending;
+    trace.size_bytes = record.body.size();
+    trace.bid = record.bid;
+    trace.account = record.account;
+    trace.sequence = record.sequence;
+    trace.arrived = record.arrived;
+    trace.offers = record.offers;
+    if (record.sender) trace.from = record.sender_key;
+    if (record.pooled) trace.pooled_at = record.pooled_at;
+    for (const auto& [id, peer] : peers_) {
+      if (table_.Knows(*index, peer.slot)) trace.known_by.push_back(peer.key);
+    }
+    return trace;
+  }
+  for (const TxRequestTracker::Announcer& announcer : tracker_.Announcers(hash)) {
+    trace.announcers.push_back(
+        {peers_.at(announcer.peer).key, announcer.state, announcer.asked_at});
+    const bool asked = announcer.state == AskState::kAsked;
+    if (trace.place != Place::kAsked) trace.place = asked ? Place::kAsked : Place::kAnnounced;
+  }
+  trace.fate = memory_.Find(hash);
+  if (trace.fate) trace.place = Place::kRemembered;
+  return trace;
+}
+
 void TxFlood::Impl::CheckInvariants() const {
   table_.CheckInvariants();
   memory_.CheckInvariants();
@@ -236,6 +266,7 @@ std::optional<Time> TxFlood::NextDeadline() const { return impl_->NextDeadline()
 size_t TxFlood::pending_count() const { return impl_->pending_count(); }
 size_t TxFlood::pooled_count() const { return impl_->pooled_count(); }
 bool TxFlood::IsPooled(const TxHash& hash) const { return impl_->IsPooled(hash); }
+TxTrace TxFlood::Trace(const TxHash& hash) const { return impl_->Trace(hash); }
 void TxFlood::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace overlay::flood

@@ -65,6 +65,7 @@
 #include "flood/action.h"
 #include "flood/base/limits.h"
 #include "flood/node_stats.h"
+#include "flood/trace.h"
 
 namespace overlay::flood {
 
@@ -114,7 +115,8 @@ class TxFlood {
   size_t pending_count() const;
   size_t pooled_count() const;
   bool IsPooled(const TxHash& hash) const;
-  void CheckInvariants() const;  // O(state)
+  TxTrace Trace(const TxHash& hash) const;  // O(peers)
+  void CheckInvariants() const;             // O(state)
 
  private:
   class Impl;

@@ -64,6 +64,7 @@ class TxFlood::Impl {
     const std::optional<TxIndex> index = table_.Find(hash);
     return index && table_[*index].pooled;
   }
+  TxTrace Trace(const TxHash& hash) const;
   void CheckInvariants() const;
 
  private:

@@ -18,7 +18,9 @@ struct Announcement {
   uint32_t peer = kNoIndex;
   uint32_t size_bytes = 0;
   State state = State::kWaiting;
+  AskState came = AskState::kNotAsked;  // of the last time that it was asked
   bool parked = false;
+  Time asked_at{};
   IndexLink of_tx;
   IndexLink of_peer;
   IndexLink parked_link;
@@ -178,14 +180,14 @@ class TxRequestTracker::Impl {
         break;
       case BodyOutcome::kNotFound:
         ++counts_.not_found;
-        FailItem(request_id, item.hash);
+        FailItem(request_id, item.hash, AskState::kNotFound);
         break;
       case BodyOutcome::kLater:
         if (request.body_seen) {
           AskAgain(request_id, item.hash);
         } else {
           ++counts_.not_found;
-          FailItem(request_id, item.hash);
+          FailItem(request_id, item.hash, AskState::kNotFound);
         }
         break;
     }
@@ -197,7 +199,7 @@ class TxRequestTracker::Impl {
     if (found == by_hash_.end()) return;
     const Tx& tx = txs_[found->second];
     if (tx.asked == kNoIndex || peers_[announcements_[tx.asked].peer].id != id) return;
-    FailItem(tx.request, hash);
+    FailItem(tx.request, hash, AskState::kBad);
   }
 
   void OnRequestEnded(PeerId id, RequestId request_id) {
@@ -227,7 +229,7 @@ class TxRequestTracker::Impl {
       request.silent = true;
       for (size_t i = request.next; i < request.items.size(); ++i) {
         Release(request, request.items[i]);
-        if (FailItem(request.id, request.items[i].hash)) ++counts_.timeouts;
+        if (FailItem(request.id, request.items[i].hash, AskState::kSilent)) ++counts_.timeouts;
       }
     }
     while (!aged_.empty() && *txs_[aged_.front()].first_asked + limits_.demand_give_up <= now) {
@@ -247,6 +249,19 @@ class TxRequestTracker::Impl {
   }
 
   bool IsTracked(const TxHash& hash) const { return by_hash_.contains(hash); }
+  std::vector<Announcer> Announcers(const TxHash& hash) const {
+    std::vector<Announcer> found;
+    const auto tx = by_hash_.find(hash);
+    if (tx == by_hash_.end()) return found;
+    for (uint32_t at = txs_[tx->second].announcements.front(); at != kNoIndex;
+         at = announcements_[at].of_tx.next) {
+      const Announcement& announcement = announcements_[at];
+      Announcer& one =
+          found.emplace_back(Announcer{peers_[announcement.peer].id, announcement.came, {}});
+      if (announcement.came != AskState::kNotAsked) one.asked_at = announcement.asked_at;
+    }
+    return found;
+  }
   size_t announcement_count() const { return announcements_.size(); }
   size_t in_flight_count() const { return in_flight_count_; }
   size_t in_flight_bytes() const { return in_flight_bytes_; }
@@ -385,6 +400,8 @@ class TxRequestTracker::Impl {
     request.items.push_back({tx.hash, announcement.size_bytes});
     request.bytes += announcement.size_bytes;
     announcement.state = State::kAsked;
+    announcement.came = AskState::kAsked;
+    announcement.asked_at = now;
     --tx.waiting;
     tx.asked = at;
     tx.request = request.id;
@@ -450,7 +467,7 @@ class TxRequestTracker::Impl {
     StopTiming(index);
     for (size_t i = request.next; i < request.items.size() && !request.silent; ++i) {
       Release(request, request.items[i]);
-      FailItem(request.id, request.items[i].hash);
+      FailItem(request.id, request.items[i].hash, AskState::kBroken);
     }
     const uint32_t peer = request.peer;
     by_request_.erase(request.id);
@@ -460,13 +477,14 @@ class TxRequestTracker::Impl {
   }
 
   // What `request` asked of `hash` has failed. False if it is asked elsewhere by now, or nowhere.
-  bool FailItem(RequestId request, const TxHash& hash) {
+  bool FailItem(RequestId request, const TxHash& hash, AskState came) {
     const auto found = by_hash_.find(hash);
     if (found == by_hash_.end()) return false;
     const uint32_t tx_index = found->second;
     Tx& tx = txs_[tx_index];
     if (tx.asked == kNoIndex || tx.request != request) return false;
     announcements_[tx.asked].state = State::kSpent;
+    announcements_[tx.asked].came = came;
     tx.asked = kNoIndex;
     Settle(tx_index);
     return true;
@@ -478,6 +496,7 @@ class TxRequestTracker::Impl {
     Tx& tx = txs_[found->second];
     if (tx.asked == kNoIndex || tx.request != request) return;
     announcements_[tx.asked].state = State::kWaiting;
+    announcements_[tx.asked].came = AskState::kNotAsked;
     ++tx.waiting;
     tx.asked = kNoIndex;
     MakeReady(found->second);
@@ -632,6 +651,9 @@ void TxRequestTracker::OnDeadline(Time now, std::vector<Silent>& silent) {
 }
 std::optional<Time> TxRequestTracker::NextDeadline() const { return impl_->NextDeadline(); }
 bool TxRequestTracker::IsTracked(const TxHash& hash) const { return impl_->IsTracked(hash); }
+std::vector<TxRequestTracker::Announcer> TxRequestTracker::Announcers(const TxHash& hash) const {
+  return impl_->Announcers(hash);
+}
 size_t TxRequestTracker::announcement_count() const { return impl_->announcement_count(); }
 size_t TxRequestTracker::in_flight_count() const { return impl_->in_flight_count(); }
 size_t TxRequestTracker::in_flight_bytes() const { return impl_->in_flight_bytes(); }

@@ -63,6 +63,7 @@
 #include "flood/base/message.h"
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
+#include "flood/trace.h"
 
 namespace overlay::flood {
 
@@ -132,6 +133,13 @@ class TxRequestTracker {
   std::optional<Time> NextDeadline() const;
 
   bool IsTracked(const TxHash& hash) const;
+  // In the order in which they are asked; none if it is not tracked.
+  struct Announcer {
+    PeerId peer;
+    AskState state = AskState::kNotAsked;
+    std::optional<Time> asked_at;
+  };
+  std::vector<Announcer> Announcers(const TxHash& hash) const;
   size_t announcement_count() const;  // held, waiting frames not counted
   size_t in_flight_count() const;
   size_t in_flight_bytes() const;

@@ -118,6 +118,9 @@ class Daemon::Impl : public OperatorSource {
   std::vector<v1::PeerDetail> ListPeers(Time now) override {
     return ToDetails(now, node_->ListPeers(now), transport_->ListPeers(now));
   }
+  v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) override {
+    return ToTrace(now, node_->TraceTransaction(hash));
+  }
   grpc::Status Connect(Time now, flood::PeerEntry entry) override;
   grpc::Status Disconnect(Time now, const NodeKey& key) override;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -14,6 +15,9 @@
 
 namespace overlay::server {
 namespace {
+
+// operator.proto says so.
+constexpr int kTraceKnownByMax = 1000;
 
 void Add(v1::MetricsResponse& response, const std::string& name, v1::MetricSample::Kind kind,
          const prometheus::ClientMetric& metric, double value, const std::string& bucket = "") {
@@ -79,7 +83,93 @@ void AddStats(const transport::PeerStats& peer, v1::PeerDetail& detail) {
   AddClasses(peer, detail);
 }
 
+v1::AskedPeer::Result ToResult(flood::AskState state) {
+  switch (state) {
+    case flood::AskState::kNotAsked:
+      return v1::AskedPeer::RESULT_NOT_ASKED;
+    case flood::AskState::kAsked:
+      return v1::AskedPeer::RESULT_ASKED;
+    case flood::AskState::kNotFound:
+      return v1::AskedPeer::RESULT_NOT_FOUND;
+    case flood::AskState::kSilent:
+      return v1::AskedPeer::RESULT_SILENT;
+    case flood::AskState::kBad:
+      return v1::AskedPeer::RESULT_BAD;
+    case flood::AskState::kBroken:
+      return v1::AskedPeer::RESULT_BROKEN;
+  }
+  return v1::AskedPeer::RESULT_UNSPECIFIED;
+}
+
+v1::TransactionTrace::Place ToPlace(flood::TxTrace::Place place) {
+  using Place = flood::TxTrace::Place;
+  switch (place) {
+    case Place::kUnknown:
+      return v1::TransactionTrace::PLACE_UNKNOWN;
+    case Place::kAnnounced:
+      return v1::TransactionTrace::PLACE_ANNOUNCED;
+    case Place::kAsked:
+      return v1::TransactionTrace::PLACE_ASKED;
+    case Place::kPending:
+      return v1::TransactionTrace::PLACE_PENDING;
+    case Place::kPooled:
+      return v1::TransactionTrace::PLACE_POOLED;
+    case Place::kRemembered:
+      return v1::TransactionTrace::PLACE_REFUSED;
+  }
+  return v1::TransactionTrace::PLACE_UNSPECIFIED;
+}
+
+v1::TransactionTrace::Fate ToFate(flood::TxFate fate) {
+  switch (fate) {
+    case flood::TxFate::kExternalized:
+      return v1::TransactionTrace::FATE_EXTERNALIZED;
+    case flood::TxFate::kMalformed:
+      return v1::TransactionTrace::FATE_MALFORMED;
+    case flood::TxFate::kStale:
+      return v1::TransactionTrace::FATE_STALE;
+    case flood::TxFate::kAged:
+      return v1::TransactionTrace::FATE_AGED;
+    case flood::TxFate::kLater:
+      return v1::TransactionTrace::FATE_LATER;
+  }
+  return v1::TransactionTrace::FATE_UNSPECIFIED;
+}
+
+v1::AskedPeer ToAsked(Time now, const NodeKey& peer, flood::AskState state,
+                      const std::optional<Time>& asked_at) {
+  v1::AskedPeer out;
+  out.set_peer(ToStrkey(peer));
+  out.set_result(ToResult(state));
+  if (asked_at) out.set_asked_ms(Millis(now - *asked_at));
+  return out;
+}
+
 }  // namespace
+
+v1::TransactionTrace ToTrace(Time now, const flood::TxTrace& trace) {
+  v1::TransactionTrace out;
+  out.set_place(ToPlace(trace.place));
+  if (trace.fate) out.set_fate(ToFate(*trace.fate));
+  for (const flood::TxTrace::Announcer& each : trace.announcers) {
+    *out.add_announcers() = ToAsked(now, each.peer, each.state, each.asked_at);
+  }
+  if (trace.size_bytes == 0) return out;  // it is not here
+  out.set_size_bytes(trace.size_bytes);
+  out.set_fee(trace.bid.fee);
+  out.set_operations(trace.bid.operations);
+  out.set_lane(trace.bid.lane == Lane::kSoroban ? v1::LANE_SOROBAN : v1::LANE_CLASSIC);
+  out.set_account(ToBytes(trace.account.view()));
+  out.set_sequence(trace.sequence);
+  if (trace.from) out.set_from(ToStrkey(*trace.from));
+  out.set_arrived_ms(Millis(now - trace.arrived));
+  if (trace.pooled_at) out.set_pooled_ms(Millis(now - *trace.pooled_at));
+  out.set_offers(trace.offers);
+  for (const NodeKey& key : trace.known_by) {
+    if (out.known_by_size() < kTraceKnownByMax) out.add_known_by(ToStrkey(key));
+  }
+  return out;
+}
 
 v1::MetricsResponse ToResponse(const std::vector<prometheus::MetricFamily>& families) {
   v1::MetricsResponse response;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -91,6 +92,22 @@ Answer InParts(std::vector<v1::PeerDetail> peers) {
   return answer;
 }
 
+// INVALID_ARGUMENT unless it has 32 bytes.
+template <class HashType>
+absl::StatusOr<HashType> ParseHash(const std::string& bytes) {
+  HashType hash;
+  if (bytes.size() != hash.bytes.size()) {
+    return absl::InvalidArgumentError(
+        fmt::format("hash: {} bytes, expected {}", bytes.size(), hash.bytes.size()));
+  }
+  std::copy(bytes.begin(), bytes.end(), hash.bytes.begin());
+  return hash;
+}
+
+Answer Illegal(const absl::Status& status) {
+  return {{}, {grpc::StatusCode::INVALID_ARGUMENT, std::string(status.message())}};
+}
+
 template <class Response>
 Answer OkOr(const grpc::Status& status) {
   if (!status.ok()) return {{}, status};
@@ -132,6 +149,11 @@ std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
                            request.peer().substr(0, 64), std::string(key.status().message()))}};
         }
         return OkOr<v1::DisconnectResponse>(source->Disconnect(now, *key));
+      }));
+  methods.push_back(Method<v1::TraceTransactionRequest>(
+      "TraceTransaction", [source](Time now, const v1::TraceTransactionRequest& request) {
+        const auto hash = ParseHash<TxHash>(request.hash());
+        return hash.ok() ? Whole(source->TraceTransaction(now, *hash)) : Illegal(hash.status());
       }));
   return methods;
 }

@@ -22,6 +22,7 @@ const char kHelp[] =
     "  peers               every peer connected, being dialled, or configured\n"
     "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
     "  disconnect KEY      close the connection to the peer with that key, G...\n"
+    "  tx HASH             where a transaction is, who announced it, and what came of asking them\n"
     "\n"
     "Of the network (through the core's listener):\n"
     "  top [N]             the N best transactions of the mempool (10)\n"
@@ -59,11 +60,12 @@ struct CommandName {
   std::string_view operand;  // empty: none
   bool operand_optional;
 };
-constexpr std::array<CommandName, 8> kCommands = {{
+constexpr std::array<CommandName, 9> kCommands = {{
     {"status", Command::kStatus, "", false},
     {"peers", Command::kPeers, "", false},
     {"connect", Command::kConnect, "an address", false},
     {"disconnect", Command::kDisconnect, "a peer's key, G...", false},
+    {"tx", Command::kTraceTransaction, "a hash of 64 hex digits", false},
     {"submit", Command::kSubmit, "a file, or - for standard input", false},
     {"top", Command::kTop, "a number", true},
     {"fetch", Command::kFetch, "a hash of 64 hex digits", false},
@@ -157,8 +159,10 @@ absl::Status CheckOperand(const CommandName& command, bool given, Arguments* out
     if (!NumberIn(out->operand, 1, 1'000'000))
       return Wrong("top", out->operand, "a number, 1 to 1000000");
   }
-  if (command.command == Command::kFetch && !TxHash::FromHex(out->operand)) {
-    return Wrong("fetch", out->operand, command.operand);
+  const bool is_hash =
+      command.command == Command::kFetch || command.command == Command::kTraceTransaction;
+  if (is_hash && !TxHash::FromHex(out->operand)) {
+    return Wrong(command.name, out->operand, command.operand);
   }
   return absl::OkStatus();
 }
@@ -196,9 +200,7 @@ absl::StatusOr<Arguments> ParseArguments(const std::vector<std::string>& words) 
   if (out.daemon.empty() && out.operator_.empty()) {
     return Wrong("--daemon", "", "the address of a daemon: unix:PATH or IP:PORT");
   }
-  const bool of_operator = out.command == Command::kStatus || out.command == Command::kPeers ||
-                           out.command == Command::kConnect || out.command == Command::kDisconnect;
-  if (out.daemon.empty() && !of_operator) {
+  if (out.daemon.empty() && !IsOfOperator(out.command)) {
     return Wrong("--daemon", "", "the core's listener, unix:PATH or IP:PORT, for this command");
   }
   if (out.passphrase.empty()) {

@@ -14,7 +14,24 @@
 
 namespace overlay::ctl {
 
-enum class Command { kHelp, kStatus, kPeers, kConnect, kDisconnect, kSubmit, kTop, kFetch, kWatch };
+enum class Command {
+  kHelp,
+  kStatus,
+  kPeers,
+  kConnect,
+  kDisconnect,
+  kTraceTransaction,
+  kSubmit,
+  kTop,
+  kFetch,
+  kWatch
+};
+// Whether it speaks to the operator's listener.
+constexpr bool IsOfOperator(Command command) {
+  return command == Command::kStatus || command == Command::kPeers ||
+         command == Command::kConnect || command == Command::kDisconnect ||
+         command == Command::kTraceTransaction;
+}
 
 struct Arguments {
   Command command = Command::kHelp;

@@ -17,24 +17,12 @@ int Main(const std::vector<std::string>& words) {
     fmt::print(stderr, "overlayctl: {}\n", std::string(arguments.status().message()));
     return absl::IsInvalidArgument(arguments.status()) ? 2 : 1;
   }
-  absl::Status status;
-  switch (arguments->command) {
-    case Command::kHelp:
-      std::fputs(kHelp, stdout);
-      return 0;
-    case Command::kStatus:
-    case Command::kPeers:
-    case Command::kConnect:
-    case Command::kDisconnect:
-      status = RunOperatorCommand(*arguments);
-      break;
-    case Command::kSubmit:
-    case Command::kTop:
-    case Command::kFetch:
-    case Command::kWatch:
-      status = RunCoreCommand(*arguments);
-      break;
+  if (arguments->command == Command::kHelp) {
+    std::fputs(kHelp, stdout);
+    return 0;
   }
+  const absl::Status status = IsOfOperator(arguments->command) ? RunOperatorCommand(*arguments)
+                                                               : RunCoreCommand(*arguments);
   if (status.ok()) return 0;
   fmt::print(stderr, "overlayctl: {}\n", std::string(status.message()));
   return 1;

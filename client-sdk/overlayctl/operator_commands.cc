@@ -1,10 +1,12 @@
-// status, peers, connect, disconnect: calls of the Operator service.
+// status, peers, connect, disconnect, tx: calls of the Operator service.
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "client-sdk/overlayctl/commands.h"
@@ -228,6 +230,97 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
   return absl::OkStatus();
 }
 
+// ---- tx
+
+// An enumerator's name without its prefix, in lower case: "PLACE_POOLED" is "pooled".
+std::string Plain(const std::string& name) {
+  std::string out = name.substr(name.find('_') + 1);
+  for (char& c : out) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
+  return out;
+}
+
+std::string AskedJson(const v1::AskedPeer& asked) {
+  JsonObject out;
+  out.Text("peer", asked.peer());
+  out.Text("result", Plain(v1::AskedPeer::Result_Name(asked.result())));
+  if (asked.has_asked_ms()) out.Number("asked_ms", asked.asked_ms());
+  return out.Done();
+}
+
+void PrintAsked(const v1::AskedPeer& asked) {
+  fmt::print("  {} {}{}\n", asked.peer(), Plain(v1::AskedPeer::Result_Name(asked.result())),
+             asked.has_asked_ms() ? fmt::format(", asked {}", Age(true, asked.asked_ms())) : "");
+}
+
+std::string TransactionTraceJson(const v1::TransactionTrace& t) {
+  JsonObject out;
+  out.Text("place", Plain(v1::TransactionTrace::Place_Name(t.place())));
+  if (t.fate() != 0) out.Text("fate", Plain(v1::TransactionTrace::Fate_Name(t.fate())));
+  std::vector<std::string> announcers;
+  for (const v1::AskedPeer& asked : t.announcers()) announcers.push_back(AskedJson(asked));
+  out.List("announcers", announcers);
+  if (t.size_bytes() == 0) return out.Done();
+  out.Number("size_bytes", t.size_bytes()).Number("fee", t.fee());
+  out.Number("operations", t.operations()).Text("lane", Plain(v1::Lane_Name(t.lane())));
+  out.Text("account", HexText(t.account())).Number("sequence", t.sequence());
+  out.Text("from", t.from()).Number("arrived_ms", t.arrived_ms());
+  if (t.has_pooled_ms()) out.Number("pooled_ms", t.pooled_ms());
+  out.Number("offers", t.offers());
+  std::vector<std::string> known_by;
+  for (const std::string& peer : t.known_by()) known_by.push_back(JsonText(peer));
+  return out.List("known_by", known_by).Done();
+}
+
+void PrintTransactionTrace(const v1::TransactionTrace& t) {
+  switch (t.place()) {
+    case v1::TransactionTrace::PLACE_UNKNOWN:
+      PrintLine("unknown: nobody announced it, or it is forgotten");
+      break;
+    case v1::TransactionTrace::PLACE_ANNOUNCED:
+      PrintLine("announced, not here; nobody is asked for it at the moment");
+      break;
+    case v1::TransactionTrace::PLACE_ASKED:
+      PrintLine("announced, not here; a peer is asked for it");
+      break;
+    case v1::TransactionTrace::PLACE_PENDING:
+      fmt::print("pending: given to the core {} times, no verdict yet\n", t.offers());
+      break;
+    case v1::TransactionTrace::PLACE_POOLED:
+      fmt::print("in the mempool since {}\n", Age(true, t.pooled_ms()));
+      break;
+    case v1::TransactionTrace::PLACE_REFUSED:
+      fmt::print("gone, and not taken again for now: {}\n",
+                 Plain(v1::TransactionTrace::Fate_Name(t.fate())));
+      break;
+    default:  // of a later version
+      PrintLine(Plain(v1::TransactionTrace::Place_Name(t.place())));
+  }
+  for (const v1::AskedPeer& asked : t.announcers()) PrintAsked(asked);
+  if (t.size_bytes() == 0) return;
+  fmt::print("  from     {}, {}\n", t.from().empty() ? "the core" : t.from(),
+             Age(true, t.arrived_ms()));
+  fmt::print("  bid      {} stroops for {} operations, {}; {} bytes\n", t.fee(), t.operations(),
+             Plain(v1::Lane_Name(t.lane())), t.size_bytes());
+  fmt::print("  account  {}, sequence {}\n", HexText(t.account()), t.sequence());
+  for (const std::string& peer : t.known_by()) fmt::print("  known by {}\n", peer);
+}
+
+absl::Status TraceTransaction(const Arguments& arguments, OperatorClient& client) {
+  v1::TraceTransactionRequest request;
+  const std::optional<TxHash> hash = TxHash::FromHex(arguments.operand);
+  request.set_hash(std::string(hash->view()));
+  v1::TransactionTrace trace;
+  const auto context = client.Context();
+  const grpc::Status status = client.stub().TraceTransaction(context.get(), request, &trace);
+  if (!status.ok()) return Explain(arguments, status);
+  if (arguments.json) {
+    PrintLine(TransactionTraceJson(trace));
+  } else {
+    PrintTransactionTrace(trace);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeChannel(const Arguments& arguments, const std::string& address) {
@@ -266,6 +359,7 @@ absl::StatusOr<std::string> AskNetworkId(const Arguments& arguments) {
 absl::Status RunOperatorCommand(const Arguments& arguments) {
   OperatorClient client(arguments);
   if (arguments.command == Command::kPeers) return Peers(arguments, client);
+  if (arguments.command == Command::kTraceTransaction) return TraceTransaction(arguments, client);
   if (arguments.command == Command::kStatus) {
     const absl::StatusOr<v1::StatusResponse> status = client.Status();
     if (!status.ok()) return status.status();

@@ -179,6 +179,17 @@ class OverlayctlTest(unittest.TestCase):
         self.assertEqual([tx["hash"] for tx in top],
                          [hashlib.sha256(transactions[i]).hexdigest() for i in (1, 2)])
         self.assertEqual(len(self.ok("top").splitlines()), 3)
+        hashes = [hashlib.sha256(transaction).hexdigest() for transaction in transactions]
+        trace = json.loads(self.ok("tx", hashes[1], "--json"))
+        self.assertEqual((trace["place"], trace["fee"], trace["operations"], trace["sequence"], trace["from"]),
+                         ("pooled", 300, 1, 1, ""))
+        self.assertEqual((trace["account"], trace["size_bytes"]), ("02" * 32, len(transactions[1])))
+        self.assertEqual((trace["announcers"], trace["known_by"]), ([], []))
+        text = self.ok("tx", hashes[1])
+        self.assertIn("in the mempool since", text)
+        self.assertIn("the core", text)
+        self.assertEqual(json.loads(self.ok("tx", "33" * 32, "--json"))["place"], "unknown")
+        self.assertIn("nobody announced it", self.ok("tx", "33" * 32))
         self.fails(1, "malformed", *base, "submit", "-", stdin=b"\x00\x00\x00\x02\x00")
         self.fails(1, "neither XDR nor its base64 or hex", *base, "submit", "-", stdin=b"*not a transaction*")
         self.fails(1, "cannot read /nonexistent", *base, "submit", "/nonexistent")
@@ -210,6 +221,7 @@ class OverlayctlTest(unittest.TestCase):
         for words, message in (((), "which command?"), (("frobnicate",), "--help lists"),
                                (("--daemon", "x", "fetch", "12"), "64 hex digits"),
                                (("--daemon", "x", "fetch"), "after it"),
+                               (("--daemon", "x", "tx", "12"), "64 hex digits"),
                                (("--daemon", "x", "top", "0"), "1 to 1000000"),
                                (("--daemon", "x", "status", "more"), "nothing after it"),
                                (("--daemon", "x", "status", "--fast"), "--help lists"),

@@ -53,6 +53,7 @@ class NoOperator : public OperatorSource {
   v1::StatusResponse Status(Time) override { return {}; }
   v1::MetricsResponse Metrics(Time) override { return {}; }
   std::vector<v1::PeerDetail> ListPeers(Time) override { return {}; }
+  v1::TransactionTrace TraceTransaction(Time, const TxHash&) override { return {}; }
   grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
   grpc::Status Disconnect(Time, const NodeKey&) override { return grpc::Status::OK; }
 };
