@@ -76,11 +76,22 @@ struct SetStats {
   uint64_t duplicate_bytes = 0;
   uint64_t served = 0;
   uint64_t served_not_found = 0;
-  uint64_t cached_count = 0;  // gauge
-  uint64_t cached_bytes = 0;  // gauge
-  uint64_t quorum_sets = 0;   // gauge
-  uint64_t fetching = 0;      // gauge
+  uint64_t served_compressed = 0;   // part of served
+  uint64_t served_saved_bytes = 0;  // by that
+  uint64_t compressed = 0;          // sets whose frame was worth it
+  uint64_t cached_count = 0;        // gauge
+  uint64_t cached_bytes = 0;        // gauge
+  uint64_t quorum_sets = 0;         // gauge
+  uint64_t fetching = 0;            // gauge
   Time last_received{};
+};
+
+struct ComputeStats {
+  uint64_t begun = 0;      // given to the worker
+  uint64_t refused = 0;    // compressions: too much work ahead
+  uint64_t not_done = 0;   // given to the worker, in vain
+  uint64_t waiting = 0;    // gauge
+  uint64_t at_worker = 0;  // gauge
 };
 
 struct PeerStats {
@@ -102,6 +113,7 @@ struct NodeStats {
   ScpStats scp;
   TxStats tx;
   SetStats sets;
+  ComputeStats compute;
   PeerStats peers;
 };
 

@@ -34,7 +34,7 @@ class OverlayNode::Impl {
         dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"), stats_.peers),
         scp_(limits_, window_, random.Fork("scp"), stats_.scp),
         tx_(limits_, stats_.tx),
-        sets_(limits_, window_, stats_.sets) {}
+        sets_(limits_, window_, stats_.sets, stats_.compute) {}
 
   void OnPeerEvent(Time now, const PeerEvent& event, ActionList& out);
   void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
@@ -42,6 +42,11 @@ class OverlayNode::Impl {
                   const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out) {
     dial_plan_.OnResolved(now, host, addresses, out);
     dial_plan_.OnDeadline(now, out);
+  }
+  void OnComputed(Time now, const Computed& computed, ActionList& out) {
+    const size_t begin = out.size();
+    sets_.OnComputed(now, computed, out);
+    Settle(now, begin, out);
   }
   void OnDrain() { dial_plan_.Stop(); }
   void OnDeadline(Time now, ActionList& out);
@@ -371,6 +376,9 @@ void OverlayNode::OnResolved(Time now, const std::string& host,
                              const absl::StatusOr<std::vector<SocketAddress>>& addresses,
                              ActionList& out) {
   impl_->OnResolved(now, host, addresses, out);
+}
+void OverlayNode::OnComputed(Time now, const Computed& computed, ActionList& out) {
+  impl_->OnComputed(now, computed, out);
 }
 void OverlayNode::OnDrain(Time, ActionList&) { impl_->OnDrain(); }
 void OverlayNode::OnDeadline(Time now, ActionList& out) { impl_->OnDeadline(now, out); }

@@ -55,6 +55,8 @@ class OverlayNode {
   // Answer to ResolveHost; an error is retried with backoff.
   void OnResolved(Time now, const std::string& host,
                   const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out);
+  // Answer to a Compute.
+  void OnComputed(Time now, const Computed& computed, ActionList& out);
   // From the moment of this call nothing is dialled any more (drain).
   void OnDrain(Time now, ActionList& out);
   void OnDeadline(Time now, ActionList& out);

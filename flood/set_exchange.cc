@@ -16,18 +16,38 @@ SetKey QuorumSet(const SetHash& hash) { return {SetKind::kQuorumSet, hash}; }
 
 }  // namespace
 
-SetExchange::SetExchange(const Limits& limits, const SlotWindow& window, SetStats& stats)
+SetExchange::SetExchange(const Limits& limits, const SlotWindow& window, SetStats& stats,
+                         ComputeStats& compute_stats)
     : limits_(limits),
       window_(window),
       stats_(stats),
       tx_sets_(limits, window),
       quorum_sets_(limits, window),
+      compute_(limits, compute_stats),
       fetcher_(limits, window, stats),
-      server_(limits, stats, [this](const SetKey& key) { return Find(key); }),
+      server_(limits, stats, *this, compute_),
       offers_(limits) {}
 
 const Bytes* SetExchange::Find(const SetKey& key) const {
   return key.kind == SetKind::kTxSet ? tx_sets_.Find(key.hash) : quorum_sets_.Find(key.hash);
+}
+
+std::optional<ServableSet> SetExchange::Look(const SetKey& key) const {
+  const Bytes* const bytes = Find(key);
+  if (bytes == nullptr) return std::nullopt;
+  if (key.kind == SetKind::kQuorumSet) return ServableSet{*bytes, {}, false};
+  const Bytes* const frame = tx_sets_.FindFrame(key.hash);
+  return ServableSet{*bytes, frame == nullptr ? Bytes() : *frame, tx_sets_.MayCompress(key.hash)};
+}
+
+void SetExchange::KeepFrame(const SetKey& key, Bytes frame) {
+  tx_sets_.KeepFrame(key.hash, std::move(frame));
+}
+
+void SetExchange::OnComputed(Time, const Computed& computed, ActionList& out) {
+  if (!compute_.OnComputed(computed, out)) return;
+  server_.OnComputed(computed, out);
+  UpdateGauges();
 }
 
 // ---- peers ------------------------------------------------------------------------------------
@@ -317,6 +337,7 @@ void SetExchange::UpdateGauges() {
 void SetExchange::CheckInvariants() const {
   tx_sets_.CheckInvariants();
   quorum_sets_.CheckInvariants();
+  compute_.CheckInvariants();
   fetcher_.CheckInvariants();
   server_.CheckInvariants();
   OVERLAY_CHECK(offers_.open_count() <= limits_.core_offers_open_max);

@@ -32,6 +32,7 @@
 #include "absl/container/btree_set.h"
 #include "flood/action.h"
 #include "flood/base/limits.h"
+#include "flood/compute.h"
 #include "flood/node_stats.h"
 #include "flood/quorum_set_cache.h"
 #include "flood/set_fetcher.h"
@@ -42,9 +43,11 @@
 
 namespace overlay::flood {
 
-class SetExchange {
+class SetExchange : private SetShelf {
  public:
-  SetExchange(const Limits& limits, const SlotWindow& window, SetStats& stats);
+  SetExchange(const Limits& limits, const SlotWindow& window, SetStats& stats,
+              ComputeStats& compute_stats);
+  SetExchange(const SetExchange&) = delete;
 
   // ---- peers
   void OnPeerConnected(Time now, PeerId peer, const NodeKey& key, ActionList& out);
@@ -70,6 +73,7 @@ class SetExchange {
   void OnTxSetExternalized(const SetHash& set) { tx_sets_.MarkExternalized(set); }
   void OnWindowMoved(Time now, ActionList& out);
 
+  void OnComputed(Time now, const Computed& computed, ActionList& out);
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
 
@@ -88,6 +92,10 @@ class SetExchange {
     absl::btree_set<std::pair<LedgerSeq, SetKey>> has_by_slot;  // the same, by slot
   };
 
+  // SetShelf
+  std::optional<ServableSet> Look(const SetKey& key) const override;
+  void KeepFrame(const SetKey& key, Bytes frame) override;
+
   void Remember(Peer& peer, const SetKey& key, LedgerSeq slot);
   // A set has entered the cache: serve who waits, tell the peers, tell the core if it asked.
   void Enter(Time now, const SetKey& key, LedgerSeq slot, ActionList& out);
@@ -102,6 +110,7 @@ class SetExchange {
   SetStats& stats_;
   TxSetCache tx_sets_;
   QuorumSetCache quorum_sets_;
+  ComputeQueue compute_;
   SetFetcher fetcher_;
   SetServer server_;
   SetOffers offers_;

@@ -30,12 +30,11 @@ bool TxSetCache::InsertGuest(const SetHash& hash, Bytes bytes, LedgerSeq named_f
   if (bytes.size() > limits_.set_cache_guest_bytes_max) return false;
   Entry& entry = entries_[hash];
   bytes_ += bytes.size();
-  guest_bytes_ += bytes.size();
-  if (!bytes.empty()) guest_bytes_of_[from] += bytes.size();
   entry.bytes = std::move(bytes);
   entry.slot = named_for;
   entry.guest = true;
   entry.from = from;
+  AddGuest(entry);
   entry.order = next_order_++;
   ShrinkGuests(hash);
   ShrinkAll(hash);
@@ -46,12 +45,62 @@ void TxSetCache::Promote(Entry& entry) {
   if (!entry.guest) return;
   entry.guest = false;
   entry.slot.reset();  // what unjudged envelopes said of the slot binds nothing (R2)
+  RemoveGuest(entry);
+}
 
-  if (entry.bytes.empty()) return;  // its peer may have no share
-  guest_bytes_ -= entry.bytes.size();
+void TxSetCache::AddGuest(const Entry& entry) {
+  if (Weight(entry) == 0) return;
+  guest_bytes_ += Weight(entry);
+  guest_bytes_of_[entry.from] += Weight(entry);
+}
+
+void TxSetCache::RemoveGuest(const Entry& entry) {
+  if (Weight(entry) == 0) return;
+  guest_bytes_ -= Weight(entry);
   auto share = guest_bytes_of_.find(entry.from);
-  share->second -= entry.bytes.size();
+  share->second -= Weight(entry);
   if (share->second == 0) guest_bytes_of_.erase(share);
+}
+
+const Bytes* TxSetCache::FindFrame(const SetHash& hash) const {
+  auto it = entries_.find(hash);
+  return it == entries_.end() || it->second.frame.empty() ? nullptr : &it->second.frame;
+}
+
+bool TxSetCache::MayCompress(const SetHash& hash) const {
+  auto it = entries_.find(hash);
+  return it != entries_.end() && !it->second.is_tried;
+}
+
+void TxSetCache::KeepFrame(const SetHash& hash, Bytes frame) {
+  auto it = entries_.find(hash);
+  if (it == entries_.end() || it->second.is_tried) return;
+  Entry& entry = it->second;
+  entry.is_tried = true;
+  bytes_ += frame.size();
+  if (entry.guest) RemoveGuest(entry);
+  entry.frame = std::move(frame);
+  if (entry.guest) AddGuest(entry);
+  ShrinkGuests(hash);
+  ShrinkAll(hash);
+}
+
+void TxSetCache::DropFrame(Entry& entry) {
+  if (entry.guest) RemoveGuest(entry);
+  bytes_ -= entry.frame.size();
+  entry.frame = Bytes();
+  if (entry.guest) AddGuest(entry);
+}
+
+bool TxSetCache::DropLeastFrame(bool of_guests_only) {
+  Entry* victim = nullptr;
+  for (auto& [hash, entry] : entries_) {
+    if (entry.frame.empty() || (of_guests_only && !entry.guest)) continue;
+    if (victim == nullptr || EvictionRank(entry) < EvictionRank(*victim)) victim = &entry;
+  }
+  if (victim == nullptr) return false;
+  DropFrame(*victim);
+  return true;
 }
 
 void TxSetCache::Bind(const SetHash& hash, LedgerSeq slot) {
@@ -104,12 +153,13 @@ std::vector<TxSetCache::Listed> TxSetCache::List() const {
 
 TxSetCache::Entries::iterator TxSetCache::Erase(Entries::iterator it) {
   Promote(it->second);  // settles the guests' accounts
-  bytes_ -= it->second.bytes.size();
+  bytes_ -= Weight(it->second);
   return entries_.erase(it);
 }
 
 void TxSetCache::ShrinkGuests(const SetHash& inserted) {
   while (guest_bytes_ > limits_.set_cache_guest_bytes_max) {
+    if (DropLeastFrame(/*of_guests_only=*/true)) continue;
     const auto heaviest =
         std::max_element(guest_bytes_of_.begin(), guest_bytes_of_.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -132,7 +182,9 @@ std::tuple<int, LedgerSeq, uint64_t> TxSetCache::EvictionRank(const Entry& entry
 }
 
 void TxSetCache::ShrinkAll(const SetHash& inserted) {
-  while (bytes_ > limits_.set_cache_bytes_max && entries_.size() > 1) {
+  while (bytes_ > limits_.set_cache_bytes_max) {
+    if (DropLeastFrame(/*of_guests_only=*/false)) continue;
+    if (entries_.size() == 1) return;
     auto victim = entries_.end();
     for (auto it = entries_.begin(); it != entries_.end(); ++it) {
       if (it->first == inserted) continue;
@@ -148,11 +200,12 @@ void TxSetCache::CheckInvariants() const {
   size_t guest_bytes = 0;
   absl::btree_map<PeerId, size_t> guest_bytes_of;
   for (const auto& [hash, entry] : entries_) {
-    bytes += entry.bytes.size();
+    bytes += Weight(entry);
+    OVERLAY_CHECK(entry.is_tried || entry.frame.empty());
     if (!entry.guest) continue;
     OVERLAY_CHECK(entry.slot.has_value());
-    guest_bytes += entry.bytes.size();
-    if (!entry.bytes.empty()) guest_bytes_of[entry.from] += entry.bytes.size();
+    guest_bytes += Weight(entry);
+    if (Weight(entry) > 0) guest_bytes_of[entry.from] += Weight(entry);
   }
   OVERLAY_CHECK(bytes == bytes_);
   OVERLAY_CHECK(guest_bytes == guest_bytes_);

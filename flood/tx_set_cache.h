@@ -17,6 +17,10 @@
 //       Why: at a shared limit the one that holds most loses, never the newcomer.
 //   R4  Over the whole budget guests go first, then members of closed slots that were not
 //       externalized, then the lowest slot; the set just inserted never goes for itself.
+//   R5  The zstd frame of a set is kept beside it, counts towards both budgets, and goes with it or
+//       before any set goes: those of guests first. One that went is not made again.
+//       Why: a frame saves bytes on the wire; a set that had to go for it would cost a fetch. To
+//       make it again and again under pressure would cost more than it saves.
 //
 // Bounds   Limits::set_cache_bytes_max, set_cache_guest_bytes_max; a set is tx_set_bytes_max at
 //     most.
@@ -56,6 +60,12 @@ class TxSetCache {
 
   // nullptr if not held. Valid until the next non-const call.
   const Bytes* Find(const SetHash& hash) const;
+  // The set's frame; nullptr if there is none.
+  const Bytes* FindFrame(const SetHash& hash) const;
+  // Held, and no frame was kept, refused or dropped.
+  bool MayCompress(const SetHash& hash) const;
+  // An empty frame: not worth keeping. No effect unless MayCompress().
+  void KeepFrame(const SetHash& hash, Bytes frame);
   // Evicts what the window no longer keeps.
   void OnWindowMoved();
 
@@ -75,6 +85,8 @@ class TxSetCache {
  private:
   struct Entry {
     Bytes bytes;
+    Bytes frame;                    // empty: none
+    bool is_tried = false;          // whether there was one
     std::optional<LedgerSeq> slot;  // of a guest: highest it was named for
     bool guest = false;
     bool externalized = false;
@@ -83,7 +95,13 @@ class TxSetCache {
   };
   using Entries = absl::btree_map<SetHash, Entry>;
 
+  static size_t Weight(const Entry& entry) { return entry.bytes.size() + entry.frame.size(); }
   void Promote(Entry& entry);
+  // The guests' accounts, by what `entry` weighs. Empty ones have none.
+  void AddGuest(const Entry& entry);
+  void RemoveGuest(const Entry& entry);
+  void DropFrame(Entry& entry);
+  bool DropLeastFrame(bool of_guests_only);
   Entries::iterator Erase(Entries::iterator it);
   void ShrinkGuests(const SetHash& inserted);
   void ShrinkAll(const SetHash& inserted);

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "flood/overlay_node.h"
+#include "server/compute_worker.h"
 #include "server/core_sessions.h"
 #include "server/health_service.h"
 #include "server/http_server.h"
@@ -153,6 +154,7 @@ class Daemon::Impl : public OperatorSource {
   std::unique_ptr<flood::OverlayNode> node_;
   std::unique_ptr<NodeDriver> driver_;
   std::unique_ptr<transport::DnsResolver> dns_;
+  std::unique_ptr<ComputeWorker> worker_;
   std::unique_ptr<CompletionMailbox> mailbox_;
   PreparedListeners listeners_;  // the locks live until the server has gone
   std::unique_ptr<CoreSessions> sessions_;
@@ -249,9 +251,11 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
   const flood::NodeOptions node_options{
       .self = self_, .default_port = config_.default_port.value_or(socket_->local_address().port)};
   node_ = std::make_unique<flood::OverlayNode>(config_.limits, node_options, random_.Fork("node"));
+  worker_ = std::make_unique<ComputeWorker>(&loop_->waker());
   driver_ = std::make_unique<NodeDriver>(
       node_.get(), transport_.get(),
-      [this](Time now, const std::string& host) { dns_->Resolve(now, host); });
+      [this](Time now, const std::string& host) { dns_->Resolve(now, host); },
+      [this](Time, flood::Compute compute) { worker_->Begin(std::move(compute)); });
   absl::StatusOr<std::unique_ptr<transport::DnsResolver>> dns = transport::DnsResolver::Create(
       loop_.get(), [this](Time now, const std::string& host,
                           const transport::DnsResolver::Addresses& addresses) {
@@ -357,6 +361,8 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
   driver_->Settle(now);
   std::optional<Time> next;
   if (mailbox_->Drain(now, kCompletionsPerTurn)) next = now;
+  const auto computed = [&](flood::Computed& c) { driver_->OnComputed(now, std::move(c)); };
+  if (worker_->Drain(computed)) next = now;
   dns_->OnDeadline(now);
   driver_->OnDeadline(now);
   sessions_->OnTurn(now);

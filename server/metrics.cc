@@ -411,6 +411,13 @@ void AddSets(std::vector<MetricDefinition>& m) {
                         return Labelled{{"found", s.node->sets.served},
                                         {"not_found", s.node->sets.served_not_found}};
                       }));
+  m.push_back(Counter("overlay_sets_compressed_total",
+                      "Sets whose compressed form was worth keeping.", "",
+                      [](const MetricSources& s) { return s.node->sets.compressed; }));
+  m.push_back(Counter("overlay_sets_served_compressed_total", "Answers in that form.", "",
+                      [](const MetricSources& s) { return s.node->sets.served_compressed; }));
+  m.push_back(Counter("overlay_sets_served_saved_bytes_total", "Bytes that they were shorter.", "",
+                      [](const MetricSources& s) { return s.node->sets.served_saved_bytes; }));
   m.push_back(Gauge("overlay_sets_cached_count", "Transaction sets cached.", "",
                     [](const MetricSources& s) { return s.node->sets.cached_count; }));
   m.push_back(Gauge("overlay_sets_cached_bytes", "Bytes of them.", "",
@@ -422,6 +429,23 @@ void AddSets(std::vector<MetricDefinition>& m) {
   m.push_back(Gauge(
       "overlay_sets_last_received_age_seconds", "Age of the last set of any peer; -1: none yet.",
       "", [](const MetricSources& s) { return AgeSeconds(s.now, s.node->sets.last_received); }));
+}
+
+void AddCompute(std::vector<MetricDefinition>& m) {
+  m.push_back(ByLabel("overlay_compute_total", MetricType::Counter,
+                      "Work for the worker thread: begun there, refused because too much was ahead "
+                      "of it, or given back undone.",
+                      "outcome", "", [](const MetricSources& s) {
+                        return Labelled{{"begun", s.node->compute.begun},
+                                        {"refused", s.node->compute.refused},
+                                        {"not_done", s.node->compute.not_done}};
+                      }));
+  m.push_back(ByLabel("overlay_compute_queue_count", MetricType::Gauge,
+                      "Work that waits for the worker thread, or is with it.", "where", "",
+                      [](const MetricSources& s) {
+                        return Labelled{{"waiting", s.node->compute.waiting},
+                                        {"at_worker", s.node->compute.at_worker}};
+                      }));
 }
 
 void AddCore(std::vector<MetricDefinition>& m) {
@@ -513,6 +537,7 @@ const std::vector<MetricDefinition>& MetricDefinitions() {
     AddScp(m);
     AddTx(m);
     AddSets(m);
+    AddCompute(m);
     AddCore(m);
     return m;
   }();

@@ -7,8 +7,11 @@
 namespace overlay::server {
 
 NodeDriver::NodeDriver(flood::OverlayNode* node, transport::PeerTransport* transport,
-                       Resolve resolve)
-    : node_(node), transport_(transport), resolve_(std::move(resolve)) {}
+                       Resolve resolve, Compute compute)
+    : node_(node),
+      transport_(transport),
+      resolve_(std::move(resolve)),
+      compute_(std::move(compute)) {}
 
 void NodeDriver::OnCoreInput(Time now, flood::CoreInput input) {
   inputs_.push_back(std::move(input));
@@ -18,6 +21,11 @@ void NodeDriver::OnCoreInput(Time now, flood::CoreInput input) {
 void NodeDriver::OnResolved(Time now, const std::string& host,
                             const absl::StatusOr<std::vector<SocketAddress>>& addresses) {
   inputs_.push_back(Resolved{host, addresses});
+  Run(now);
+}
+
+void NodeDriver::OnComputed(Time now, flood::Computed computed) {
+  inputs_.push_back(std::move(computed));
   Run(now);
 }
 
@@ -75,6 +83,8 @@ void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) 
     node_->OnCoreInput(now, *core, actions);
   } else if (const auto* resolved = std::get_if<Resolved>(&input)) {
     node_->OnResolved(now, resolved->host, resolved->addresses, actions);
+  } else if (const auto* computed = std::get_if<flood::Computed>(&input)) {
+    node_->OnComputed(now, *computed, actions);
   } else {
     node_->OnDrain(now, actions);
   }
@@ -93,6 +103,8 @@ void NodeDriver::Execute(Time now, flood::Action& action) {
     if (sink_ != nullptr) sink_->OnPeerNews(now, *news);
   } else if (auto* resolve = std::get_if<flood::ResolveHost>(&action)) {
     resolve_(now, resolve->host);
+  } else if (auto* compute = std::get_if<flood::Compute>(&action)) {
+    compute_(now, std::move(*compute));
   }
   // A PeerOffence is the node's own: it has taken it out already.
 }

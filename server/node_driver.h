@@ -50,10 +50,13 @@ class NodeDriver : public CoreInputSink {
  public:
   // Begins a look-up; answered with OnResolved, later or from within.
   using Resolve = std::function<void(Time now, const std::string& host)>;
+  // Gives work to the worker; answered with OnComputed, later or from within.
+  using Compute = std::function<void(Time now, flood::Compute compute)>;
   // One turn never needs as many.
   static constexpr int kRoundsMax = 10'000;
 
-  NodeDriver(flood::OverlayNode* node, transport::PeerTransport* transport, Resolve resolve);
+  NodeDriver(flood::OverlayNode* node, transport::PeerTransport* transport, Resolve resolve,
+             Compute compute);
 
   // Before the first input.
   void SetSink(CoreSink* sink) { sink_ = sink; }
@@ -62,6 +65,7 @@ class NodeDriver : public CoreInputSink {
   void OnCoreInput(Time now, flood::CoreInput input) override;
   void OnResolved(Time now, const std::string& host,
                   const absl::StatusOr<std::vector<SocketAddress>>& addresses);
+  void OnComputed(Time now, flood::Computed computed);
   void OnDrain(Time now);
   // Both objects', if it has come.
   void OnDeadline(Time now);
@@ -79,7 +83,7 @@ class NodeDriver : public CoreInputSink {
     absl::StatusOr<std::vector<SocketAddress>> addresses;
   };
   struct Drain {};
-  using Input = std::variant<PeerEvent, flood::CoreInput, Resolved, Drain>;
+  using Input = std::variant<PeerEvent, flood::CoreInput, Resolved, flood::Computed, Drain>;
   struct Demand {
     PeerId peer;
     Time at;
@@ -93,6 +97,7 @@ class NodeDriver : public CoreInputSink {
   flood::OverlayNode* const node_;
   transport::PeerTransport* const transport_;
   const Resolve resolve_;
+  const Compute compute_;
   CoreSink* sink_ = nullptr;
   NodeTap* tap_ = nullptr;
   std::deque<Input> inputs_;

@@ -109,6 +109,15 @@ struct Limits {
   Duration set_retry_all_min = std::chrono::milliseconds(1500);
   Duration set_retry_all_max = std::chrono::seconds(15);
 
+  // Smaller sets are served as they are: the saving is not worth a wait for the worker.
+  size_t set_compress_bytes_min = 4 * kKiB;
+
+  // ---- the worker thread
+  size_t compute_at_worker_max = 2;  // one done, one ready
+  // Work that may be ahead of a compression, itself included: 0.1 s, well below what an asker
+  // waits for a first byte. Two of the largest sets.
+  size_t compute_bytes_max = 32 * kMiB;
+
   // ---- core
   size_t core_stream_message_count_max = 10'000;
   size_t core_stream_bytes_max = 64 * kMiB;

@@ -1,5 +1,7 @@
 #include "flood/set_exchange.h"
 
+#include <map>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/actions.h"
@@ -64,7 +66,8 @@ class SetExchangeTest : public testing::Test {
   Limits limits_;
   SlotWindow window_{limits_};
   SetStats stats_;
-  SetExchange sets_{limits_, window_, stats_};
+  ComputeStats compute_stats_;
+  SetExchange sets_{limits_, window_, stats_, compute_stats_};
   ActionList out_;
   Time now_{1000s};
   const SetHash quorum_set_{};  // zero: names none
@@ -301,6 +304,63 @@ TEST_F(SetExchangeTest, AWantOutlivesThePeerThatNamedIt) {
   EXPECT_THAT(TakeCommands<RequestSet>(), IsEmpty());  // nobody says that peer 2 has it
   sets_.OnEnvelopeFromPeer(now_, PeerId{2}, Names(content_), out_);
   EXPECT_EQ(OnlyRequestFor(content_).peer, PeerId{2});
+}
+
+// Both peers ask for all three before any frame is there, in turn.
+TEST_F(SetExchangeTest, EachSetIsCompressedOnceForAllThatAskForIt) {
+  Connect(1);
+  Connect(2);
+  std::vector<Bytes> contents;
+  for (uint8_t fill : {1, 2, 3}) contents.push_back(Content(5000, fill));
+  for (const Bytes& content : contents) Offer(content, LedgerSeq{100});
+  out_.clear();
+  uint64_t request = 0;
+  for (const Bytes& content : contents) {
+    for (uint64_t peer : {1, 2}) {
+      const SetRequest asked{{SetKind::kTxSet, HashOfContent(content)}, true, 0};
+      sets_.OnSetRequested(now_, {PeerId{peer}, RequestId{++request}, asked}, out_);
+    }
+  }
+  EXPECT_THAT(Commands<AnswerSet>(out_), IsEmpty());
+  // What the worker does, until there is nothing left for it.
+  std::vector<Compute> computes;
+  std::vector<AnswerSet> answers;
+  for (ActionList actions = std::exchange(out_, {}); !actions.empty();
+       actions = std::exchange(out_, {})) {
+    for (const AnswerSet& answer : Commands<AnswerSet>(actions)) answers.push_back(answer);
+    for (const Compute& compute : Computes(actions)) {
+      computes.push_back(compute);
+      sets_.OnComputed(now_, RunCompute(compute), out_);
+      sets_.CheckInvariants();
+    }
+  }
+  EXPECT_EQ(computes.size(), 3u);
+  ASSERT_EQ(answers.size(), 6u);
+  std::map<const uint8_t*, int> answered_from;
+  for (const AnswerSet& answer : answers) {
+    EXPECT_EQ(answer.header.encoding, SetEncoding::kZstd);
+    EXPECT_EQ(answer.header.total_bytes, 5000u);
+    EXPECT_LT(answer.encoded.size(), 100u);
+    ++answered_from[answer.encoded.data()];
+  }
+  ASSERT_EQ(answered_from.size(), 3u);
+  for (const auto& [frame, times] : answered_from) EXPECT_EQ(times, 2);
+  EXPECT_EQ(stats_.compressed, 3u);
+  EXPECT_EQ(stats_.served_compressed, 6u);
+  EXPECT_GT(stats_.served_saved_bytes, 6 * 4900u);
+  EXPECT_GT(stats_.cached_bytes, 3 * 5000u);  // the frames are kept
+}
+
+// Quorum sets are small and asked for plain: their shelf knows no frames.
+TEST_F(SetExchangeTest, QuorumSetsAreNotCompressed) {
+  Connect(1);
+  Offer(content_, std::nullopt, SetKind::kQuorumSet);
+  out_.clear();
+  const SetRequest asked{{SetKind::kQuorumSet, HashOfContent(content_)}, true, 0};
+  sets_.OnSetRequested(now_, {PeerId{1}, RequestId{1}, asked}, out_);
+  EXPECT_THAT(Computes(out_), IsEmpty());
+  ASSERT_EQ(Commands<AnswerSet>(out_).size(), 1u);
+  EXPECT_EQ(Commands<AnswerSet>(out_)[0].header.encoding, SetEncoding::kIdentity);
 }
 
 }  // namespace

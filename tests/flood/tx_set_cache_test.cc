@@ -1,5 +1,7 @@
 #include "flood/tx_set_cache.h"
 
+#include <string>
+
 #include "gtest/gtest.h"
 
 namespace overlay::flood {
@@ -142,6 +144,80 @@ TEST_F(TxSetCacheTest, AGuestThatMakesItsPeerTheHeaviestIsNotKept) {
   EXPECT_FALSE(cache_.InsertGuest(Hash(2), Size(201), LedgerSeq{10}, PeerId{2}));
   EXPECT_TRUE(Held(1));
   EXPECT_FALSE(Held(2));
+}
+
+TEST_F(TxSetCacheTest, AFrameIsKeptOnceBesideItsSetAndGoesWithIt) {
+  EXPECT_FALSE(cache_.MayCompress(Hash(1)));
+  cache_.InsertMember(Hash(1), Size(100), LedgerSeq{100});
+  EXPECT_TRUE(cache_.MayCompress(Hash(1)));
+  EXPECT_EQ(cache_.FindFrame(Hash(1)), nullptr);
+  cache_.KeepFrame(Hash(1), Size(40));
+  cache_.KeepFrame(Hash(1), Size(50));  // the first stays
+  cache_.KeepFrame(Hash(2), Size(50));  // of no set
+  cache_.CheckInvariants();
+  EXPECT_FALSE(cache_.MayCompress(Hash(1)));
+  ASSERT_NE(cache_.FindFrame(Hash(1)), nullptr);
+  EXPECT_EQ(cache_.FindFrame(Hash(1))->size(), 40u);
+  EXPECT_EQ(cache_.bytes(), 140u);
+  Close(112);
+  EXPECT_FALSE(Held(1));
+  EXPECT_EQ(cache_.FindFrame(Hash(1)), nullptr);
+  EXPECT_EQ(cache_.bytes(), 0u);
+  cache_.InsertMember(Hash(3), Size(100), LedgerSeq{112});
+  cache_.KeepFrame(Hash(3), Bytes());  // not worth it
+  EXPECT_FALSE(cache_.MayCompress(Hash(3)));
+  EXPECT_EQ(cache_.FindFrame(Hash(3)), nullptr);
+}
+
+TEST_F(TxSetCacheTest, FramesGoBeforeSetsAndAreNotMadeAgain) {
+  ASSERT_TRUE(cache_.InsertGuest(Hash(1), Size(100), LedgerSeq{101}, PeerId{1}));
+  cache_.InsertMember(Hash(2), Size(400), LedgerSeq{101});
+  cache_.InsertMember(Hash(3), Size(200), LedgerSeq{102});
+  cache_.KeepFrame(Hash(1), Size(100));
+  cache_.KeepFrame(Hash(2), Size(100));
+  cache_.KeepFrame(Hash(3), Size(100));
+  EXPECT_EQ(cache_.bytes(), 1000u);
+  const auto frames = [&] {
+    std::string held;
+    for (int n : {1, 2, 3}) held += cache_.FindFrame(Hash(n)) != nullptr ? '+' : '-';
+    return held;
+  };
+  EXPECT_EQ(frames(), "+++");
+  cache_.InsertMember(Hash(4), Size(1), LedgerSeq{102});
+  EXPECT_EQ(frames(), "-++");  // the guest's
+  cache_.InsertMember(Hash(5), Size(100), LedgerSeq{102});
+  EXPECT_EQ(frames(), "--+");  // the lowest slot's
+  EXPECT_FALSE(cache_.MayCompress(Hash(1)));
+  cache_.InsertMember(Hash(6), Size(199), LedgerSeq{102});
+  EXPECT_EQ(frames(), "---");
+  EXPECT_TRUE(Held(1) && Held(2) && Held(3) && Held(4) && Held(5) && Held(6));
+  EXPECT_EQ(cache_.bytes(), 1000u);
+  cache_.InsertMember(Hash(7), Size(1), LedgerSeq{102});
+  EXPECT_FALSE(Held(1));
+  cache_.KeepFrame(Hash(7), Size(1000));  // more than there is room for: no set goes for it
+  EXPECT_EQ(cache_.FindFrame(Hash(7)), nullptr);
+  EXPECT_EQ(cache_.bytes(), 901u);
+  cache_.CheckInvariants();
+}
+
+TEST_F(TxSetCacheTest, AGuestsFrameCountsForItsPeerAndTheGuestsBudget) {
+  ASSERT_TRUE(cache_.InsertGuest(Hash(1), Size(150), LedgerSeq{100}, PeerId{1}));
+  ASSERT_TRUE(cache_.InsertGuest(Hash(2), Size(150), LedgerSeq{100}, PeerId{2}));
+  cache_.KeepFrame(Hash(1), Size(100));
+  EXPECT_EQ(cache_.guest_bytes(), 400u);
+  cache_.CheckInvariants();
+  cache_.InsertMember(Hash(3), Size(100), LedgerSeq{100});
+  cache_.KeepFrame(Hash(3), Size(50));  // no guest's
+  ASSERT_TRUE(cache_.InsertGuest(Hash(4), Size(50), LedgerSeq{100}, PeerId{2}));
+  EXPECT_EQ(cache_.FindFrame(Hash(1)), nullptr);
+  EXPECT_NE(cache_.FindFrame(Hash(3)), nullptr);
+  EXPECT_EQ(cache_.guest_bytes(), 350u);
+  EXPECT_TRUE(Held(1) && Held(2) && Held(4));
+  cache_.KeepFrame(Hash(4), Size(50));
+  cache_.MakeMember(Hash(4));
+  EXPECT_EQ(cache_.guest_bytes(), 300u);
+  EXPECT_EQ(cache_.bytes(), 550u);
+  cache_.CheckInvariants();
 }
 
 }  // namespace

@@ -31,6 +31,10 @@ struct Entry {
   bool guest = false;
   bool externalized = false;
   uint64_t from = 0;  // of a guest
+  size_t frame = 0;   // bytes of it
+  bool is_tried = false;
+
+  size_t Weight() const { return kSizes[number] + frame; }
 };
 
 class Model {
@@ -55,7 +59,7 @@ class Model {
   }
   void InsertMember(size_t number, std::optional<uint64_t> slot) {
     if (Find(number) != nullptr) return Vouch(number, slot);
-    all.push_back({number, slot, false, false, 0});
+    all.push_back({.number = number, .slot = slot});
     ShrinkAll(number);
   }
   bool InsertGuest(size_t number, uint64_t slot, uint64_t from) {
@@ -64,11 +68,25 @@ class Model {
       return true;
     }
     if (kSizes[number] > limits_.set_cache_guest_bytes_max) return false;
-    all.push_back({number, slot, true, false, from});
+    all.push_back({.number = number, .slot = slot, .guest = true, .from = from});
+    ShrinkGuests();
+    ShrinkAll(number);
+    return Find(number) != nullptr;
+  }
+  // R5
+  void KeepFrame(size_t number, size_t frame) {
+    Entry* const entry = Find(number);
+    if (entry == nullptr || std::exchange(entry->is_tried, true)) return;
+    entry->frame = frame;
+    ShrinkGuests();
+    ShrinkAll(number);
+  }
+  void ShrinkGuests() {
     while (GuestBytes() > limits_.set_cache_guest_bytes_max) {  // R3
+      if (DropFrame(true)) continue;
       std::map<uint64_t, size_t> share;
       for (const Entry& entry : all) {
-        if (entry.guest) share[entry.from] += kSizes[entry.number];
+        if (entry.guest) share[entry.from] += entry.Weight();
       }
       uint64_t heaviest = share.begin()->first;
       for (const auto& [peer, bytes] : share) {
@@ -78,8 +96,6 @@ class Model {
         return entry.guest && entry.from == heaviest;
       }));
     }
-    ShrinkAll(number);
-    return Find(number) != nullptr;
   }
   void Named(size_t number, uint64_t slot) {
     Entry* const entry = Find(number);
@@ -92,12 +108,12 @@ class Model {
   }
   size_t Bytes() const {
     size_t bytes = 0;
-    for (const Entry& entry : all) bytes += kSizes[entry.number];
+    for (const Entry& entry : all) bytes += entry.Weight();
     return bytes;
   }
   size_t GuestBytes() const {
     size_t bytes = 0;
-    for (const Entry& entry : all) bytes += entry.guest ? kSizes[entry.number] : 0;
+    for (const Entry& entry : all) bytes += entry.guest ? entry.Weight() : 0;
     return bytes;
   }
 
@@ -113,8 +129,18 @@ class Model {
     const bool is_over = slot <= window_.newest_closed().value && !entry.externalized;
     return {is_over ? 1 : 2, slot};
   }
+  bool DropFrame(bool of_guests_only) {
+    Entry* victim = nullptr;
+    for (Entry& entry : all) {
+      if (entry.frame == 0 || (of_guests_only && !entry.guest)) continue;
+      if (victim == nullptr || Rank(entry) < Rank(*victim)) victim = &entry;
+    }
+    if (victim != nullptr) victim->frame = 0;
+    return victim != nullptr;
+  }
   void ShrinkAll(size_t inserted) {
     while (Bytes() > limits_.set_cache_bytes_max) {
+      if (DropFrame(false)) continue;
       const Entry* victim = nullptr;
       for (const Entry& entry : all) {
         if (entry.number == inserted) continue;
@@ -150,7 +176,7 @@ class Fuzz {
   static Bytes BytesOf(size_t number) { return Bytes::Take(std::string(kSizes[number], 'x')); }
 
   void Step() {
-    const size_t what = in_.Below(9);
+    const size_t what = in_.Below(10);
     const size_t number = in_.Below(kSizes.size());
     const uint64_t slot = in_.Pick(std::array<uint64_t, 5>{20, 10, 12, 25, 40});
     const uint64_t peer = 1 + in_.Below(3);
@@ -185,6 +211,11 @@ class Fuzz {
         window_.OnLedgerClosed(now_, LedgerSeq{slot}, true, {});
         model_.WindowMoved();
         return real_.OnWindowMoved();
+      case 9: {
+        const size_t frame = slot % 3 == 0 ? 0 : kSizes[number] / peer;
+        model_.KeepFrame(number, frame);
+        return real_.KeepFrame(hash, Bytes::Take(std::string(frame, 'z')));
+      }
     }
   }
 
@@ -198,6 +229,11 @@ class Fuzz {
       const Bytes* const bytes = real_.Find(HashOf(number));
       judge_.Equal("held", entry != nullptr, bytes != nullptr);
       if (bytes != nullptr) judge_.Equal("size", kSizes[number], bytes->size());
+      const Bytes* const frame = real_.FindFrame(HashOf(number));
+      judge_.Equal("frame", entry == nullptr ? 0 : entry->frame,
+                   frame == nullptr ? 0 : frame->size());
+      judge_.Equal("may compress", entry != nullptr && !entry->is_tried,
+                   real_.MayCompress(HashOf(number)));
       judge_.Equal("guest", entry != nullptr && entry->guest, real_.IsGuest(HashOf(number)));
     }
     uint64_t before = UINT64_MAX;

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "flood/base/crypto.h"
+#include "flood/compute.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/xdr_builder.h"
@@ -36,11 +37,16 @@ class Host : public CoreSink, public NodeTap, public transport::DatagramSink {
     transport = *transport::PeerTransport::Create(std::move(options), Random(number));
     node = std::make_unique<flood::OverlayNode>(Limits{}, flood::NodeOptions{.self = self},
                                                 Random(100 + number));
-    driver = std::make_unique<NodeDriver>(node.get(), transport.get(),
-                                          [this](Time now, const std::string& host) {
-                                            tape.push_back("resolve " + host);
-                                            if (on_resolve) on_resolve(now, host);
-                                          });
+    driver = std::make_unique<NodeDriver>(
+        node.get(), transport.get(),
+        [this](Time now, const std::string& host) {
+          tape.push_back("resolve " + host);
+          if (on_resolve) on_resolve(now, host);
+        },
+        [this](Time, flood::Compute compute) {
+          tape.push_back("compute");
+          computes.push_back(std::move(compute));
+        });
     driver->SetSink(this);
     driver->SetTap(this);
   }
@@ -64,7 +70,13 @@ class Host : public CoreSink, public NodeTap, public transport::DatagramSink {
 
   // NodeTap
   void OnPeerEvent(Time, const PeerEvent& event) override {
-    if (std::holds_alternative<PeerConnected>(event)) tape.push_back("> connected");
+    if (const auto* connected = std::get_if<PeerConnected>(&event)) {
+      tape.push_back("> connected");
+      peer = connected->peer;
+    }
+    if (const auto* answer = std::get_if<SetHeaderReceived>(&event)) {
+      set_headers.push_back(answer->header);
+    }
     if (const auto* ended = std::get_if<DialEnded>(&event)) {
       tape.push_back(fmt::format("> dial ended, {}", CloseReasonName(ended->reason)));
     }
@@ -124,6 +136,9 @@ class Host : public CoreSink, public NodeTap, public transport::DatagramSink {
   std::vector<std::string> tape;
   std::vector<Bytes> envelopes;
   std::vector<Bytes> transactions;
+  std::vector<flood::Compute> computes;
+  std::vector<SetHeader> set_headers;
+  PeerId peer;
   std::deque<Sent> sent;
   uint64_t dials_before = 0;  // that transport had begun when the tap saw the last one
   const uint8_t number_;
@@ -292,6 +307,21 @@ TEST_F(NodeDriverTest, ATransactionsPullIsTimedOnce) {
   EXPECT_LE(b_.driver->tx_pull().count, 2u);  // one a demand, not one a body
   EXPECT_GE(b_.driver->tx_pull().sum_us, 2'000u * b_.driver->tx_pull().count);  // there and back
   EXPECT_EQ(a_.driver->tx_pull().count, 0u);
+}
+
+TEST_F(NodeDriverTest, WorkGoesToTheWorkerAndItsResultOnToThePeer) {
+  ASSERT_TRUE(Join());
+  Attach(a_, false);
+  const Bytes content = Bytes::Take(std::string(10'000, 'x'));
+  const SetKey key{SetKind::kTxSet, HashOf<SetHash>(content.span())};
+  a_.driver->OnCoreInput(now_, flood::OfferChunk{key, LedgerSeq{5}, content.size(), 0, content});
+  b_.transport->Execute(now_, RequestSet{b_.peer, RequestId{7}, SetRequest{key, true, 0}});
+  ASSERT_TRUE(RunUntil([this] { return !a_.computes.empty(); }, 1s));
+  EXPECT_EQ(a_.computes[0].input, content);
+  a_.driver->OnComputed(now_, flood::RunCompute(a_.computes[0]));
+  ASSERT_TRUE(RunUntil([this] { return !b_.set_headers.empty(); }, 1s));
+  EXPECT_EQ(b_.set_headers[0].encoding, SetEncoding::kZstd);
+  EXPECT_EQ(b_.set_headers[0].total_bytes, content.size());
 }
 
 TEST_F(NodeDriverTest, AfterADrainNothingIsDialledOrResolved) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "flood/base/check.h"
+#include "flood/compute.h"
 #include "fmt/format.h"
 #include "tests/sim/entropy.h"
 
@@ -17,6 +18,9 @@ constexpr uint16_t kPort = 11625;
 constexpr LedgerSeq kFirstSlot{100};
 // A look-up of a name takes this long.
 constexpr Duration kResolveTime = milliseconds(3);
+// The worker's rate, and what the way there and back takes at least.
+constexpr int64_t kComputeBytesPerSecond = 300'000'000;
+constexpr Duration kComputeTimeMin = microseconds(50);
 // Cores never act at the same moment: each is this much behind the one before.
 constexpr Duration kCoreSkew = microseconds(700);
 
@@ -211,8 +215,22 @@ void Network::StartNode(size_t index) {
       asker.driver->OnResolved(now_, host, std::vector<SocketAddress>{AddressOf(number)});
     });
   };
+  node.worker_free_at = now_;
+  const auto compute = [this, index, life = node.life](Time, const flood::Compute& work) {
+    Node& asker = *nodes_[index];
+    const flood::Computed computed = flood::RunCompute(work);
+    const size_t size = std::max(work.input.size(), computed.output.size());
+    const auto took = Duration(static_cast<int64_t>(size) * 1'000'000'000 / kComputeBytesPerSecond);
+    asker.worker_free_at = std::max(asker.worker_free_at, now_) + std::max(took, kComputeTimeMin);
+    After(asker.worker_free_at - now_, [this, index, life, computed] {
+      Node& node = *nodes_[index];
+      if (node.driver == nullptr || node.life != life) return;
+      node.touched = true;
+      node.driver->OnComputed(now_, computed);
+    });
+  };
   node.driver =
-      std::make_unique<server::NodeDriver>(node.node.get(), node.transport.get(), resolve);
+      std::make_unique<server::NodeDriver>(node.node.get(), node.transport.get(), resolve, compute);
   node.driver->SetSink(node.core.get());
   node.driver->SetTap(node.tap.get());
   Configure(index);

@@ -142,6 +142,7 @@ class Network {
     std::unique_ptr<server::NodeDriver> driver;  // null: not running
     uint64_t life = 0;
     bool touched = false;
+    Time worker_free_at{};  // one after the other
     Time turn_at;
     int turns_at_moment = 0;
   };

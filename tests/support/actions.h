@@ -1,7 +1,7 @@
 // tests/support/actions.h
 //
 // Picks actions of one kind out of an ActionList: Commands<RequestSet>(out),
-// Outputs<SetAvailable>(out).
+// Outputs<SetAvailable>(out), Computes(out).
 #ifndef OVERLAY_TESTS_SUPPORT_ACTIONS_H_
 #define OVERLAY_TESTS_SUPPORT_ACTIONS_H_
 
@@ -41,6 +41,14 @@ std::vector<News> AllNews(const ActionList& actions) {
     const auto* news = std::get_if<PeerNews>(&action);
     if (news == nullptr) continue;
     if (const auto* wanted = std::get_if<News>(news)) found.push_back(*wanted);
+  }
+  return found;
+}
+
+inline std::vector<Compute> Computes(const ActionList& actions) {
+  std::vector<Compute> found;
+  for (const Action& action : actions) {
+    if (const auto* compute = std::get_if<Compute>(&action)) found.push_back(*compute);
   }
   return found;
 }
