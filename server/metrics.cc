@@ -160,6 +160,11 @@ void AddProcess(std::vector<MetricDefinition>& m) {
       "overlay_loop_turn_seconds",
       "Work of one turn of the loop: what an envelope may have to wait.", "recv.X, send.X",
       [](const MetricSources& s) -> const auto& { return s.daemon->turn; }));
+  m.push_back(Histogram(
+      "overlay_loop_turn_cpu_seconds",
+      "CPU time of one turn of the loop, its wait for events included: the same whoever else uses "
+      "the machine.",
+      "", [](const MetricSources& s) -> const auto& { return s.daemon->turn_cpu; }));
 }
 
 void AddPeers(std::vector<MetricDefinition>& m) {

@@ -282,7 +282,7 @@ std::optional<grpc::ByteBuffer> TransactionsCall::Produce() {
     v1::ReceivedTransactions* received = down.mutable_received();
     size_t bytes = 0;
     while (!transactions_.empty() &&
-           received->transactions_size() < static_cast<int>(kBatchEntriesMax)) {
+           received->transactions_size() < static_cast<int>(kDeliveredEntriesMax)) {
       const flood::DeliverTransaction& from = transactions_.front();
       bytes += from.transaction.size();
       if (bytes > kCoreChunkBytesMax && received->transactions_size() > 0) break;

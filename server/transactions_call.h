@@ -21,6 +21,9 @@ namespace overlay::server {
 
 inline constexpr uint32_t kSubmissionsUnansweredMax = 10'000;
 inline constexpr uint32_t kBatchEntriesMax = 1000;
+// Of a batch down. A core judges batch by batch, and what is judged at once is one turn's work;
+// larger ones are hardly cheaper a transaction.
+inline constexpr uint32_t kDeliveredEntriesMax = 64;
 inline constexpr uint32_t kTransactionsWindow = 2000;
 
 // Reads a bid given with a submission or verdict; `field` names it in what is wrong. False: `error`
