@@ -11,7 +11,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <set>
 #include <thread>
 #include <utility>
@@ -56,12 +55,6 @@ uint64_t SecretRandom() {
   // Never fails once the kernel's pool is ready, which it is before any user process here.
   OVERLAY_CHECK(getrandom(&value, sizeof(value), 0) == static_cast<ssize_t>(sizeof(value)));
   return value;
-}
-
-Duration CpuTimeOfThread() {
-  timespec ts{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-  return std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec);
 }
 
 std::optional<Time> Earlier(std::optional<Time> a, std::optional<Time> b) {
@@ -395,7 +388,7 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
   next = Earlier(next, sessions_->NextDeadline());
   next = Earlier(next, dns_->NextDeadline(now));
   stats_.turn.Add(loop_->ReadClock() - now);
-  const Duration cpu = CpuTimeOfThread();
+  const Duration cpu = transport::EventLoop::ReadCpuClock();
   stats_.turn_cpu.Add(cpu - turn_cpu_);
   turn_cpu_ = cpu;
   return next;
