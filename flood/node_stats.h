@@ -71,9 +71,16 @@ struct SetStats {
   uint64_t fetched = 0;
   uint64_t fetch_failed = 0;
   uint64_t fetch_next_source = 0;  // a second or later source asked
+  uint64_t fetch_resumed = 0;      // continued behind what another source had sent
+  // Another source asked beside one that was too slow.
+  uint64_t fetch_hedged_first_byte = 0;
+  uint64_t fetch_hedged_stalled = 0;
+  uint64_t fetch_hedged_slow = 0;
+  uint64_t prefetch_displaced = 0;  // by a set that the core wants
   uint64_t wrong_hash = 0;
+  uint64_t wrong_mixed = 0;  // of several sources: nobody is to blame
   uint64_t received_bytes = 0;
-  uint64_t duplicate_bytes = 0;
+  uint64_t duplicate_bytes = 0;  // of a set that another source completed
   uint64_t served = 0;
   uint64_t served_not_found = 0;
   uint64_t served_compressed = 0;   // part of served

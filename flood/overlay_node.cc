@@ -110,6 +110,9 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                  [&](const PeerBlocked& e) {
                    if (directory_.IsUp(e.peer)) scp_.OnPeerBlocked(e.peer, e.blocked);
                  },
+                 [&](const PeerPath& e) {
+                   if (directory_.IsUp(e.peer)) sets_.OnPeerPath(e.peer, e.rtt);
+                 },
                  [&](const BodiesRequested& e) {
                    if (directory_.IsUp(e.peer)) tx_.OnBodiesRequested(now, e, out);
                  },

@@ -52,6 +52,7 @@ class SetExchange : private SetShelf {
   // ---- peers
   void OnPeerConnected(Time now, PeerId peer, const NodeKey& key, ActionList& out);
   void OnPeerDisconnected(Time now, PeerId peer, ActionList& out);
+  void OnPeerPath(PeerId peer, Duration rtt) { fetcher_.OnPeerPath(peer, rtt); }
   void OnHaveSets(Time now, PeerId peer, const HaveSets& have, ActionList& out);
   void OnSetRequested(Time now, const SetRequested& requested, ActionList& out);
   void OnAnswerDone(Time now, const AnswerDone& done, ActionList& out);

@@ -16,6 +16,8 @@ constexpr Duration kOverdueTimeout = 10s;
 constexpr size_t kActivePerWantMax = 2 * kParallelSourcesMax;
 // The core hears of progress this often at most.
 constexpr uint64_t kProgressStepBytes = 1 * kMiB;
+// A path finds its speed in this many round trips (R8).
+constexpr int kStartRoundTrips = 3;
 
 }  // namespace
 
@@ -44,7 +46,7 @@ bool SetFetcher::Prefetch(Time now, const SetKey& key, LedgerSeq slot, PeerId na
   } else if (!it->second.member && it->second.slot) {
     it->second.slot = std::max(*it->second.slot, slot);
   }
-  AddSourceTo(it->second, named_by, SourceKind::kSender);
+  it->second.sources.Add(named_by, SourceKind::kSender);
   Pump(now, key, it->second, out);
   return true;
 }
@@ -64,7 +66,7 @@ void SetFetcher::WantForCore(Time now, const SetKey& key, LedgerSeq slot,
     want.slot = slot;
   }
   want.named_by_core = true;
-  for (PeerId peer : holders) AddSourceTo(want, peer, SourceKind::kHolder);
+  for (PeerId peer : holders) want.sources.Add(peer, SourceKind::kHolder);
   Pump(now, key, want, out);
 }
 
@@ -84,8 +86,8 @@ bool SetFetcher::Fetch(Time now, const CoreFetch& fetch, ActionList& out) {
   want.core_asked = true;
   want.until_cancelled = want.until_cancelled || fetch.until_cancelled;
   want.parallel = std::clamp(std::max(want.parallel, fetch.sources), 1u, kParallelSourcesMax);
-  AddFirst(want, fetch.named);
-  for (PeerId peer : fetch.holders) AddSourceTo(want, peer, SourceKind::kHolder);
+  want.sources.AddNamed(fetch.named);
+  for (PeerId peer : fetch.holders) want.sources.Add(peer, SourceKind::kHolder);
   Pump(now, fetch.key, want, out);
   return true;
 }
@@ -96,7 +98,7 @@ bool SetFetcher::Cancel(Time now, const SetKey& key, ActionList& out) {
   it->second.core_asked = false;
   it->second.until_cancelled = false;
   // What an envelope names is wanted all the same; what only the core asked for is not.
-  if (!it->second.prefetch && !it->second.named_by_core) Remove(it, out);
+  if (!it->second.prefetch && !it->second.named_by_core) Remove(now, it, out);
   PumpWaiting(now, out);
   return true;
 }
@@ -105,7 +107,7 @@ bool SetFetcher::OnHeld(Time now, const SetKey& key, ActionList& out) {
   auto it = wants_.find(key);
   if (it == wants_.end()) return false;
   const bool core_asked = it->second.core_asked;
-  Remove(it, out);
+  Remove(now, it, out);
   PumpWaiting(now, out);
   return core_asked;
 }
@@ -116,7 +118,7 @@ void SetFetcher::OnCoreDetached(Time now, ActionList& out) {
     const bool only_asked = want.core_asked && !want.prefetch && !want.named_by_core;
     want.core_asked = false;
     want.until_cancelled = false;
-    it = only_asked ? Remove(it, out) : std::next(it);
+    it = only_asked ? Remove(now, it, out) : std::next(it);
   }
   PumpWaiting(now, out);
 }
@@ -130,7 +132,7 @@ void SetFetcher::OnWindowMoved(Time now, ActionList& out) {
     }
     if (want.core_asked) out.push_back(CoreOutput(FetchFailed{it->first, FetchFailure::kExpired}));
     ++stats_.fetch_failed;
-    it = Remove(it, out);
+    it = Remove(now, it, out);
   }
   PumpWaiting(now, out);
 }
@@ -140,9 +142,10 @@ void SetFetcher::MakeMember(Want& want) {
   ++core_wants_;
 }
 
-SetFetcher::Wants::iterator SetFetcher::Remove(Wants::iterator it, ActionList& out) {
+SetFetcher::Wants::iterator SetFetcher::Remove(Time now, Wants::iterator it, ActionList& out) {
   Want& want = it->second;
-  for (RequestId id : want.active) Abandon(id, out);
+  for (RequestId id : std::exchange(want.active, {})) Abandon(now, id, /*keep=*/false, out);
+  DropKept(want);
   if (want.member) --core_wants_;
   if (want.prefetch) {
     --prefetches_;
@@ -155,67 +158,31 @@ SetFetcher::Wants::iterator SetFetcher::Remove(Wants::iterator it, ActionList& o
 
 // ---- sources ----------------------------------------------------------------------------------
 
-void SetFetcher::AddSourceTo(Want& want, PeerId peer, SourceKind kind) {
-  Source added{peer, kind};
-  const auto found = std::find_if(want.sources.begin(), want.sources.end(),
-                                  [&](const Source& source) { return source.peer == peer; });
-  if (found != want.sources.end()) {
-    if (found->state == SourceState::kFailed) found->state = SourceState::kUntried;
-    if (found->kind <= kind) return;
-    added.state = found->state;
-    want.sources.erase(found);
-  }
-  if (want.sources.size() >= kSourceCountMax) return;
-  const auto behind = std::find_if(want.sources.begin(), want.sources.end(),
-                                   [&](const Source& source) { return source.kind > kind; });
-  want.sources.insert(behind, added);
-}
-
-void SetFetcher::AddFirst(Want& want, const std::vector<PeerId>& named) {
-  size_t at = 0;
-  for (PeerId peer : named) {
-    const auto found = std::find_if(want.sources.begin(), want.sources.end(),
-                                    [&](const Source& source) { return source.peer == peer; });
-    if (found != want.sources.end()) {
-      if (found->state == SourceState::kFailed) found->state = SourceState::kUntried;
-      const size_t from = static_cast<size_t>(found - want.sources.begin());
-      if (from < at) continue;  // named twice
-      found->kind = SourceKind::kNamedByCore;
-      std::rotate(want.sources.begin() + at, found, found + 1);
-    } else if (want.sources.size() < kSourceCountMax) {
-      want.sources.insert(want.sources.begin() + at, Source{peer, SourceKind::kNamedByCore});
-    } else {
-      continue;
-    }
-    ++at;
-  }
-}
-
 void SetFetcher::OnPeerConnected(Time now, PeerId peer, ActionList& out) {
-  peers_.insert(std::lower_bound(peers_.begin(), peers_.end(), peer), peer);
+  paces_.OnConnected(peer);
   for (auto& [key, want] : wants_) {
     // One that only waits for slow sources is glad of another.
     if (!want.member || CountedActive(want) > 0) continue;
-    AddSourceTo(want, peer, SourceKind::kOther);
+    want.sources.Add(peer, SourceKind::kOther);
     Pump(now, key, want, out);
   }
 }
 
 void SetFetcher::OnPeerDisconnected(Time now, PeerId peer, ActionList& out) {
-  peers_.erase(std::remove(peers_.begin(), peers_.end(), peer), peers_.end());
+  paces_.OnDisconnected(peer);
   for (auto it = requests_.begin(); it != requests_.end();) {
     if (it->second.peer != peer) {
       ++it;
       continue;
     }
-    Release(it->first, it->second);
+    Release(now, it->first, it->second, /*keep=*/true);
     it = requests_.erase(it);
   }
   for (auto it = wants_.begin(); it != wants_.end();) {
     Want& want = it->second;
-    std::erase_if(want.sources, [&](const Source& source) { return source.peer == peer; });
+    want.sources.Remove(peer);
     if (!want.member && want.sources.empty()) {
-      it = Remove(it, out);
+      it = Remove(now, it, out);
       continue;
     }
     Pump(now, it->first, want, out);
@@ -223,14 +190,23 @@ void SetFetcher::OnPeerDisconnected(Time now, PeerId peer, ActionList& out) {
   }
 }
 
+void SetFetcher::OnPeerPath(PeerId peer, Duration rtt) {
+  paces_.SetRtt(peer, rtt);
+  for (auto& [id, request] : requests_) {
+    if (request.peer != peer || request.failed || request.joined || request.header) continue;
+    SetRequestDeadlines(id, request, request.asked_at + paces_.FirstByteTimeoutOf(peer),
+                        request.pace_at);
+  }
+}
+
 void SetFetcher::AddSource(Time now, const SetKey& key, PeerId peer, ActionList& out) {
   auto it = wants_.find(key);
   if (it == wants_.end()) return;
-  AddSourceTo(it->second, peer, SourceKind::kHolder);
+  it->second.sources.Add(peer, SourceKind::kHolder);
   Pump(now, key, it->second, out);
 }
 
-// ---- requests ---------------------------------------------------------------------------------
+// ---- asking -----------------------------------------------------------------------------------
 
 size_t SetFetcher::PlacesLeft() const {
   size_t taken = 0;
@@ -245,37 +221,42 @@ bool SetFetcher::HasPlace(const Want& want) const {
 
 uint32_t SetFetcher::CountedActive(const Want& want) const {
   uint32_t counted = 0;
-  for (RequestId id : want.active) counted += !requests_.at(id).overdue;
+  for (RequestId id : want.active) counted += !requests_.at(id).joined;
   return counted;
+}
+
+Source* SetFetcher::NextSource(Time now, Want& want, bool is_last_hope) {
+  Source* next = want.sources.Next(now, paces_);
+  if (next != nullptr || !is_last_hope) return next;
+  if (want.member) {
+    for (PeerId peer : paces_.Connected()) {
+      if (!want.sources.Contains(peer)) want.sources.Add(peer, SourceKind::kOther);
+    }
+    next = want.sources.Next(now, paces_);
+  }
+  if (next == nullptr && want.sources.HasRefusedRange()) {
+    FetchWhole(want);
+    next = want.sources.Next(now, paces_);
+  }
+  return next;
+}
+
+// Makes room by giving up the slowest, where that must be.
+bool SetFetcher::HasRoomToAsk(Time now, Want& want, ActionList& out) {
+  if (want.active.size() < kActivePerWantMax) return true;
+  const auto oldest = std::find_if(want.active.begin(), want.active.end(),
+                                   [&](RequestId id) { return requests_.at(id).joined; });
+  if (oldest == want.active.end()) return false;
+  Abandon(now, *oldest, /*keep=*/true, out);
+  return true;
 }
 
 void SetFetcher::Pump(Time now, const SetKey& key, Want& want, ActionList& out) {
   if (!HasPlace(want)) return;
-  const auto next_untried = [&] {
-    return std::find_if(want.sources.begin(), want.sources.end(),
-                        [](const Source& source) { return source.state == SourceState::kUntried; });
-  };
   uint32_t counted = CountedActive(want);
-  while (counted < want.parallel) {
-    auto source = next_untried();
-    if (source == want.sources.end() && want.member && counted == 0) {
-      for (PeerId peer : peers_) {
-        const bool known = std::any_of(want.sources.begin(), want.sources.end(),
-                                       [&](const Source& s) { return s.peer == peer; });
-        if (!known) AddSourceTo(want, peer, SourceKind::kOther);
-      }
-      source = next_untried();
-    }
-    if (source == want.sources.end()) break;
-    if (want.active.size() >= kActivePerWantMax) {
-      const auto oldest = std::find_if(want.active.begin(), want.active.end(),
-                                       [&](RequestId id) { return requests_.at(id).overdue; });
-      if (oldest == want.active.end()) break;
-      const RequestId id = *oldest;
-      MarkFailed(want, requests_.at(id).peer);
-      want.active.erase(oldest);
-      Abandon(id, out);
-    }
+  while (counted < (want.whole ? 1 : want.parallel)) {
+    Source* const source = NextSource(now, want, /*is_last_hope=*/counted == 0);
+    if (source == nullptr || !HasRoomToAsk(now, want, out)) break;
     Ask(now, key, want, *source, out);
     ++counted;
   }
@@ -295,11 +276,10 @@ void SetFetcher::PumpWaiting(Time now, ActionList& out) {
     Want& want = it->second;
     if (!want.member || !want.active.empty()) continue;
     // One that waits for its next pass may have got a source while there was no place: one that
-    // said so, or a peer that it does not know of yet (all its sources are connected).
-    const bool has_untried =
-        want.sources.size() < peers_.size() ||
-        std::any_of(want.sources.begin(), want.sources.end(),
-                    [](const Source& source) { return source.state == SourceState::kUntried; });
+    // said so, one that only refused a range, or a peer that it does not know of yet (all its
+    // sources are connected).
+    const bool has_untried = want.sources.size() < paces_.connected_count() ||
+                             want.sources.HasUntried() || want.sources.HasRefusedRange();
     if (want.deadline != kTimeNever && !has_untried) continue;
     Pump(now, it->first, want, out);
     places -= !want.active.empty();
@@ -315,44 +295,133 @@ void SetFetcher::Ask(Time now, const SetKey& key, Want& want, Source& source, Ac
   Request& request = requests_[id];
   request.key = key;
   request.peer = source.peer;
-  SetRequestDeadline(id, request, now + limits_.set_first_byte_timeout_min);
-  out.push_back(PeerCommand(RequestSet{source.peer, id, SetRequest{key, false, 0}}));
+  request.asked_at = now;
+  if (want.kept) {
+    ++stats_.fetch_resumed;
+    request.body = std::move(want.kept->body);
+    request.offset = request.body.bytes.size();
+    request.total_bytes = want.kept->total_bytes;
+    want.kept.reset();
+  }
+  SetRequestDeadlines(id, request, now + paces_.FirstByteTimeoutOf(source.peer), kTimeNever);
+  out.push_back(PeerCommand(RequestSet{source.peer, id, SetRequest{key, false, request.offset}}));
 }
 
-void SetFetcher::MarkFailed(Want& want, PeerId peer) {
-  for (Source& source : want.sources) {
-    if (source.peer == peer && source.state == SourceState::kAsked)
-      source.state = SourceState::kFailed;
+// ---- ends of requests -------------------------------------------------------------------------
+
+void SetFetcher::Release(Time now, RequestId id, Request& request, bool keep) {
+  if (request.failed) return;
+  request.failed = true;
+  SetRequestDeadlines(id, request, kTimeNever, kTimeNever);
+  if (request.header && request.header->found) {
+    paces_.AddAnswer(now, request.peer, request.body.bytes.size() - request.offset,
+                     now - request.header_at);
+  }
+  Want& want = wants_.at(request.key);
+  want.sources.MarkFailed(request.peer, request.refused_range);
+  std::erase(want.active, id);
+  bytes_in_progress_ -= request.body.bytes.size();
+  if (keep) Keep(want, request);
+  request.body = Body();
+}
+
+void SetFetcher::Abandon(Time now, RequestId id, bool keep, ActionList& out) {
+  Request& request = requests_.at(id);
+  Release(now, id, request, keep);
+  out.push_back(PeerCommand(CancelRequest{request.peer, id}));
+}
+
+void SetFetcher::Fail(Time now, RequestId id, bool keep, ActionList& out) {
+  Abandon(now, id, keep, out);
+  const auto want = wants_.find(requests_.at(id).key);
+  Pump(now, want->first, want->second, out);
+  PumpWaiting(now, out);
+}
+
+void SetFetcher::Join(Time now, RequestId id, Request& request, Joined why, ActionList& out) {
+  request.joined = true;
+  SetRequestDeadlines(id, request, now + kOverdueTimeout, kTimeNever);
+  const uint64_t asked_before = next_request_;
+  const auto want = wants_.find(request.key);
+  Pump(now, want->first, want->second, out);
+  if (next_request_ == asked_before) return;
+  switch (why) {
+    case Joined::kNoFirstByte:
+      ++stats_.fetch_hedged_first_byte;
+      return;
+    case Joined::kStalled:
+      ++stats_.fetch_hedged_stalled;
+      return;
+    case Joined::kSlow:
+      ++stats_.fetch_hedged_slow;
+      return;
   }
 }
 
-// Forgets what a request holds and its place in its want; the source has failed.
-void SetFetcher::Release(RequestId id, Request& request) {
-  bytes_in_progress_ -= request.bytes.size();
-  request.bytes = BytesBuilder();
-  SetRequestDeadline(id, request, kTimeNever);
-  if (request.failed) return;
-  request.failed = true;
-  auto it = wants_.find(request.key);
-  if (it == wants_.end()) return;
-  MarkFailed(it->second, request.peer);
-  std::erase(it->second.active, id);
+// ---- what is kept -----------------------------------------------------------------------------
+
+// A compressed answer has no bytes of the set before it is whole.
+void SetFetcher::Keep(Want& want, Request& request) {
+  const size_t size = request.body.bytes.size();
+  const bool plain = !request.header || request.header->encoding == SetEncoding::kIdentity;
+  if (want.whole || !plain || size < limits_.set_resume_bytes_min || size >= request.total_bytes) {
+    return;
+  }
+  if (want.kept && want.kept->body.bytes.size() >= size) return;
+  DropKept(want);
+  want.kept = Kept{std::move(request.body), request.total_bytes};
+  bytes_in_progress_ += size;
 }
 
-// Cancels a request that its want no longer counts; only its RequestEnded is awaited.
-void SetFetcher::Abandon(RequestId id, ActionList& out) {
-  Request& request = requests_.at(id);
-  request.failed = true;
-  Release(id, request);
-  out.push_back(PeerCommand(CancelRequest{request.peer, id}));
+void SetFetcher::DropKept(Want& want) {
+  if (want.kept) bytes_in_progress_ -= want.kept->body.bytes.size();
+  want.kept.reset();
 }
 
-void SetFetcher::Fail(Time now, RequestId id, Request& request, ActionList& out) {
-  const SetKey key = request.key;
-  Release(id, request);
-  out.push_back(PeerCommand(CancelRequest{request.peer, id}));
-  if (auto it = wants_.find(key); it != wants_.end()) Pump(now, key, it->second, out);
-  PumpWaiting(now, out);
+void SetFetcher::FetchWhole(Want& want) {
+  want.whole = true;
+  DropKept(want);
+  want.sources.RetryRefusedRanges();
+}
+
+size_t SetFetcher::BytesHeld(const Want& want) const {
+  size_t bytes = want.kept ? want.kept->body.bytes.size() : 0;
+  for (const RequestId id : want.active) bytes += requests_.at(id).body.bytes.size();
+  return bytes;
+}
+
+bool SetFetcher::MakeRoom(Time now, size_t bytes, bool for_core, ActionList& out) {
+  const auto most = [&](const auto& bytes_of) {
+    auto most = wants_.end();
+    size_t most_bytes = 0;
+    for (auto it = wants_.begin(); it != wants_.end(); ++it) {
+      if (bytes_of(it->second) <= most_bytes) continue;
+      most = it;
+      most_bytes = bytes_of(it->second);
+    }
+    return most;
+  };
+  while (bytes_in_progress_ + bytes > limits_.set_fetch_bytes_in_progress_max) {
+    const auto kept =
+        most([](const Want& want) { return want.kept ? want.kept->body.bytes.size() : 0; });
+    if (kept != wants_.end()) {
+      DropKept(kept->second);
+      continue;
+    }
+    if (!for_core) return false;
+    const auto guess = most([&](const Want& want) { return want.member ? 0 : BytesHeld(want); });
+    if (guess == wants_.end()) return false;
+    ++stats_.prefetch_displaced;
+    Remove(now, guess, out);
+  }
+  return true;
+}
+
+// ---- answers ----------------------------------------------------------------------------------
+
+bool SetFetcher::IsComplete(const Request& request) {
+  return request.header && request.header->found &&
+         request.body.bytes.size() == request.offset + request.header->encoded_bytes;
 }
 
 void SetFetcher::OnHeader(Time now, const SetHeaderReceived& header, ActionList& out) {
@@ -360,51 +429,66 @@ void SetFetcher::OnHeader(Time now, const SetHeaderReceived& header, ActionList&
   if (it == requests_.end() || it->second.failed) return;
   Request& request = it->second;
   const SetHeader& h = header.header;
+  Time pace_at = kTimeNever;
   if (h.found) {
-    const bool sound = h.encoding == SetEncoding::kIdentity && h.encoded_bytes == h.total_bytes;
+    const bool sound = h.encoding == SetEncoding::kIdentity && h.total_bytes >= request.offset &&
+                       h.encoded_bytes == h.total_bytes - request.offset;
     if (!sound || h.total_bytes > BytesMax(request.key.kind)) {
       out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
-      Fail(now, header.request, request, out);
-      return;
+      return Fail(now, header.request, /*keep=*/true, out);
     }
+    if (request.offset > 0 && h.total_bytes != request.total_bytes) {
+      ++stats_.wrong_mixed;
+      request.refused_range = true;
+      Abandon(now, header.request, /*keep=*/false, out);
+      const auto want = wants_.find(request.key);
+      FetchWhole(want->second);
+      Pump(now, want->first, want->second, out);
+      return PumpWaiting(now, out);
+    }
+    request.total_bytes = h.total_bytes;
+    request.pace_from = now + kStartRoundTrips * paces_.RttOf(request.peer);
+    request.pace_bytes = request.body.bytes.size();
+    if (!request.joined) pace_at = request.pace_from + kSetPaceWindow;
+  } else {
+    request.refused_range = request.offset > 0;
   }
   request.header = h;
-  SetRequestDeadline(header.request, request,
-                     now + (request.overdue ? kOverdueTimeout : kSetProgressTimeout));
+  request.header_at = now;
+  SetRequestDeadlines(header.request, request,
+                      now + (request.joined ? kOverdueTimeout : kSetProgressTimeout), pace_at);
 }
 
 void SetFetcher::OnData(Time now, const SetDataReceived& data, ActionList& out) {
   auto it = requests_.find(data.request);
   if (it == requests_.end() || it->second.failed) return;
   Request& request = it->second;
-  const size_t size = request.bytes.size() + data.data.size();
-  if (!request.header || !request.header->found || size > request.header->encoded_bytes) {
+  const size_t size = request.body.bytes.size() + data.data.size();
+  if (!request.header || !request.header->found ||
+      size > request.offset + request.header->encoded_bytes) {
     out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
-    Fail(now, data.request, request, out);
-    return;
+    return Fail(now, data.request, /*keep=*/true, out);
   }
-  if (bytes_in_progress_ + data.data.size() > limits_.set_fetch_bytes_in_progress_max) {
-    Fail(now, data.request, request, out);
-    return;
+  if (!MakeRoom(now, data.data.size(), wants_.at(request.key).member, out)) {
+    return Fail(now, data.request, /*keep=*/false, out);
   }
-  request.bytes.Append(data.data.span());
-  request.hash.Update(data.data.span());
+  request.body.bytes.Append(data.data.span());
+  request.body.hash.Update(data.data.span());
   bytes_in_progress_ += data.data.size();
   stats_.received_bytes += data.data.size();
-  SetRequestDeadline(data.request, request,
-                     now + (request.overdue ? kOverdueTimeout : kSetProgressTimeout));
+  SetRequestDeadlines(data.request, request,
+                      now + (request.joined ? kOverdueTimeout : kSetProgressTimeout),
+                      IsComplete(request) ? kTimeNever : request.pace_at);
   TellProgress(request, out);
 }
 
 void SetFetcher::TellProgress(const Request& request, ActionList& out) {
-  auto it = wants_.find(request.key);
-  if (it == wants_.end() || !it->second.core_asked) return;
-  const uint64_t received = request.bytes.size();
-  if (received < it->second.progress_told + kProgressStepBytes) return;
-  Want& want = it->second;
+  Want& want = wants_.at(request.key);
+  const uint64_t received = request.body.bytes.size();
+  if (!want.core_asked || received < want.progress_told + kProgressStepBytes) return;
   want.progress_told = received;
   FetchProgress progress{request.key, received, request.header->total_bytes};
-  for (const Source& source : want.sources) {
+  for (const Source& source : want.sources.list()) {
     progress.sources_asked += source.state != SourceState::kUntried;
     progress.sources_not_found += source.state == SourceState::kFailed;
   }
@@ -416,42 +500,65 @@ void SetFetcher::OnRequestEnded(Time now, const RequestEnded& ended,
   auto it = requests_.find(ended.request);
   if (it == requests_.end()) return;
   Request& request = it->second;
-  const SetKey key = request.key;
-  const bool whole = !request.failed && ended.complete && request.header && request.header->found &&
-                     request.bytes.size() == request.header->encoded_bytes;
-  auto want = wants_.find(key);
-  if (whole && want != wants_.end() && SetHash{request.hash.Finish()} == key.hash) {
-    bytes_in_progress_ -= request.bytes.size();
-    FetchedSet set{.key = key,
-                   .bytes = request.bytes.Finish(),
-                   .from = request.peer,
-                   .slot = want->second.slot,
-                   .wanted_by_core = want->second.member,
-                   .core_asked = want->second.core_asked,
-                   .named_by = want->second.named_by,
-                   .took = now - *want->second.started};
-    Release(ended.request, request);
+  if (request.failed) {
     requests_.erase(it);
-    Remove(want, out);
-    ++stats_.fetched;
-    stats_.last_received = now;
-    fetched.push_back(std::move(set));
-    PumpWaiting(now, out);
     return;
   }
-  if (whole) {
+  const auto want = wants_.find(request.key);
+  const bool whole = ended.complete && IsComplete(request);
+  if (whole && SetHash{request.body.hash.Finish()} == want->first.hash) {
+    fetched.push_back(Fulfil(now, want, ended.request, out));
+  } else if (whole && request.offset == 0) {
     ++stats_.wrong_hash;
     out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
+    Release(now, ended.request, request, /*keep=*/false);
+    Pump(now, want->first, want->second, out);
+  } else if (whole) {
+    ++stats_.wrong_mixed;
+    request.refused_range = true;
+    Release(now, ended.request, request, /*keep=*/false);
+    FetchWhole(want->second);
+    Pump(now, want->first, want->second, out);
+  } else {
+    Release(now, ended.request, request, /*keep=*/true);
+    Pump(now, want->first, want->second, out);
   }
-  Release(ended.request, request);
   requests_.erase(it);
-  if (want != wants_.end()) Pump(now, key, want->second, out);
   PumpWaiting(now, out);
+}
+
+FetchedSet SetFetcher::Fulfil(Time now, Wants::iterator want, RequestId by, ActionList& out) {
+  Request& request = requests_.at(by);
+  bytes_in_progress_ -= request.body.bytes.size();
+  const uint64_t own_bytes = request.body.bytes.size() - request.offset;
+  FetchedSet set{.key = want->first,
+                 .bytes = request.body.bytes.Finish(),
+                 .from = request.peer,
+                 .slot = want->second.slot,
+                 .wanted_by_core = want->second.member,
+                 .core_asked = want->second.core_asked,
+                 .named_by = want->second.named_by,
+                 .took = now - *want->second.started};
+  paces_.AddAnswer(now, request.peer, own_bytes, now - request.header_at);
+  for (const RequestId id : want->second.active) {
+    const Request& other = requests_.at(id);
+    if (id != by) stats_.duplicate_bytes += other.body.bytes.size() - other.offset;
+  }
+  request.header.reset();  // its rate is told
+  Release(now, by, request, /*keep=*/false);
+  Remove(now, want, out);
+  ++stats_.fetched;
+  stats_.last_received = now;
+  return set;
 }
 
 // ---- time -------------------------------------------------------------------------------------
 
-void SetFetcher::SetRequestDeadline(RequestId id, Request& request, Time deadline) {
+void SetFetcher::SetRequestDeadlines(RequestId id, Request& request, Time silent_at, Time pace_at) {
+  request.silent_at = silent_at;
+  request.pace_at = pace_at;
+  const Time deadline = std::min(silent_at, pace_at);
+  if (deadline == request.deadline) return;
   if (request.deadline != kTimeNever) request_deadlines_.erase({request.deadline, id});
   request.deadline = deadline;
   if (deadline != kTimeNever) request_deadlines_.insert({deadline, id});
@@ -470,29 +577,76 @@ std::optional<Time> SetFetcher::NextDeadline() const {
   return next == kTimeNever ? std::nullopt : std::optional<Time>(next);
 }
 
+bool SetFetcher::IsSlow(Time now, const Request& request) const {
+  const auto want = wants_.find(request.key);
+  std::optional<uint64_t> expected = paces_.RateOf(now, request.peer);
+  if (!expected) expected = want->second.sources.FastestUntried(now, paces_);
+  if (!expected) return false;
+  const uint64_t bytes = request.body.bytes.size() - request.pace_bytes;
+  const auto us = static_cast<uint64_t>(ToMicros(now - request.pace_from));
+  return 2 * bytes * 1'000'000 < *expected * us;
+}
+
+void SetFetcher::OnRequestDeadline(Time now, RequestId id, ActionList& out) {
+  Request& request = requests_.at(id);
+  if (now >= request.silent_at) {
+    if (request.joined) return Fail(now, id, /*keep=*/true, out);
+    return Join(now, id, request, request.header ? Joined::kStalled : Joined::kNoFirstByte, out);
+  }
+  if (IsSlow(now, request)) return Join(now, id, request, Joined::kSlow, out);
+  request.pace_from = now;
+  request.pace_bytes = request.body.bytes.size();
+  SetRequestDeadlines(id, request, request.silent_at, now + kSetPaceWindow);
+}
+
 void SetFetcher::OnDeadline(Time now, ActionList& out) {
   while (!request_deadlines_.empty() && request_deadlines_.begin()->first <= now) {
-    const RequestId id = request_deadlines_.begin()->second;
-    Request& request = requests_.at(id);
-    if (request.overdue) {
-      Fail(now, id, request, out);
-      continue;
-    }
-    request.overdue = true;
-    SetRequestDeadline(id, request, now + kOverdueTimeout);
-    auto want = wants_.find(request.key);
-    Pump(now, want->first, want->second, out);
+    OnRequestDeadline(now, request_deadlines_.begin()->second, out);
   }
   while (!want_deadlines_.empty() && want_deadlines_.begin()->first <= now) {
-    const SetKey key = want_deadlines_.begin()->second;
-    Want& want = wants_.at(key);
-    SetWantDeadline(key, want, kTimeNever);
+    const auto it = wants_.find(want_deadlines_.begin()->second);
+    Want& want = it->second;
+    SetWantDeadline(it->first, want, kTimeNever);
     ++want.passes;
-    for (Source& source : want.sources) {
-      if (source.state == SourceState::kFailed) source.state = SourceState::kUntried;
-    }
-    Pump(now, key, want, out);
+    want.sources.RetryFailed();
+    Pump(now, it->first, want, out);
   }
+}
+
+// ---- invariants -------------------------------------------------------------------------------
+
+void SetFetcher::CheckRequest(RequestId id, const Request& request) const {
+  OVERLAY_CHECK(request.deadline == std::min(request.silent_at, request.pace_at));
+  OVERLAY_CHECK((request.deadline != kTimeNever) ==
+                request_deadlines_.contains({request.deadline, id}));
+  if (request.failed) {
+    OVERLAY_CHECK(request.deadline == kTimeNever && request.body.bytes.size() == 0);
+    return;
+  }
+  const Want& want = wants_.at(request.key);
+  OVERLAY_CHECK(std::count(want.active.begin(), want.active.end(), id) == 1);
+  OVERLAY_CHECK(request.silent_at != kTimeNever);
+  OVERLAY_CHECK(!request.joined || request.pace_at == kTimeNever);
+  OVERLAY_CHECK(request.body.bytes.size() >= request.offset);
+  OVERLAY_CHECK(request.offset == 0 || request.offset < request.total_bytes);
+}
+
+void SetFetcher::CheckWant(const SetKey& key, const Want& want) const {
+  want.sources.CheckInvariants();
+  OVERLAY_CHECK(want.active.size() <= kActivePerWantMax);
+  for (RequestId id : want.active) {
+    const Request& request = requests_.at(id);
+    OVERLAY_CHECK(!request.failed && request.key == key);
+    const std::vector<Source>& sources = want.sources.list();
+    OVERLAY_CHECK(std::count_if(sources.begin(), sources.end(), [&](const Source& s) {
+                    return s.peer == request.peer && s.state == SourceState::kAsked;
+                  }) == 1);
+  }
+  OVERLAY_CHECK((want.deadline != kTimeNever) == want_deadlines_.contains({want.deadline, key}));
+  if (!want.kept) return;
+  const size_t kept_bytes = want.kept->body.bytes.size();
+  OVERLAY_CHECK(!want.whole);
+  OVERLAY_CHECK(kept_bytes >= limits_.set_resume_bytes_min && kept_bytes < want.kept->total_bytes);
 }
 
 void SetFetcher::CheckInvariants() const {
@@ -502,33 +656,20 @@ void SetFetcher::CheckInvariants() const {
   size_t deadlines = 0;
   absl::btree_map<PeerId, size_t> prefetches_of;
   for (const auto& [id, request] : requests_) {
-    bytes += request.bytes.size();
+    CheckRequest(id, request);
+    bytes += request.body.bytes.size();
     deadlines += request.deadline != kTimeNever;
-    OVERLAY_CHECK(request.failed || wants_.contains(request.key));
-    OVERLAY_CHECK(!request.failed || request.deadline == kTimeNever);
   }
   OVERLAY_CHECK(deadlines == request_deadlines_.size());
-  OVERLAY_CHECK(bytes == bytes_in_progress_);
-  OVERLAY_CHECK(bytes <= limits_.set_fetch_bytes_in_progress_max);
   for (const auto& [key, want] : wants_) {
+    CheckWant(key, want);
+    if (want.kept) bytes += want.kept->body.bytes.size();
     core_wants += want.member;
     prefetches += want.prefetch;
     if (want.prefetch) ++prefetches_of[want.named_by];
-    OVERLAY_CHECK(want.sources.size() <= kSourceCountMax);
-    OVERLAY_CHECK(std::is_sorted(want.sources.begin(), want.sources.end(),
-                                 [](const Source& a, const Source& b) { return a.kind < b.kind; }));
-    OVERLAY_CHECK(want.active.size() <= kActivePerWantMax);
-    for (RequestId id : want.active) {
-      const Request& request = requests_.at(id);
-      OVERLAY_CHECK(!request.failed && request.key == key);
-      const auto asked =
-          std::count_if(want.sources.begin(), want.sources.end(), [&](const Source& s) {
-            return s.peer == request.peer && s.state == SourceState::kAsked;
-          });
-      OVERLAY_CHECK(asked == 1);
-    }
-    OVERLAY_CHECK((want.deadline != kTimeNever) == want_deadlines_.contains({want.deadline, key}));
   }
+  OVERLAY_CHECK(bytes == bytes_in_progress_);
+  OVERLAY_CHECK(bytes <= limits_.set_fetch_bytes_in_progress_max);
   OVERLAY_CHECK(core_wants == core_wants_);
   OVERLAY_CHECK(prefetches == prefetches_);
   OVERLAY_CHECK(prefetches_of == prefetches_of_);

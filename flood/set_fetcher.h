@@ -7,17 +7,16 @@
 // core's (the core asked, or broadcast an envelope that names it), or both.
 //
 // Rules
-//   R1  Sources in order: the peers that the core named, the senders of envelopes that name the
-//       set, those that said HaveTxSet; for the core's wants then all other peers. Within a pass no
-//       source is asked twice. Why: the sender of a vote for a set almost always has it.
+//   R1  Sources are asked in the order of set_sources.h; for the core's wants all other peers come
+//       last. Within a pass no source is asked twice, R10 aside.
 //   R2  As many sources are asked at once as the core wished (1 to 3, else 1). Not-found,
-//       disconnect and a broken stream move to the next source at once; no first byte within
-//       set_first_byte_timeout_min, or no further byte for 1 s, asks the next one in parallel, and
-//       the slow one stays in the race, for 10 s more without a byte or until six are in it. Why: a
-//       silent source must not cost more than one time-out, and may only have been slow.
+//       disconnect and a broken stream move to the next source at once; no first byte in time
+//       (set_sources.h R4), or no further byte for 1 s, asks the next one in parallel, and the slow
+//       one stays in the race, for 10 s more without a byte or until six are in it. Why: a silent
+//       source must not cost more than one time-out, and may only have been slow.
 //   R3  The SHA-256 of what arrives is computed as it arrives; only a complete answer with the
-//       right hash ends a want, and then all other requests for it are cancelled. A wrong one is an
-//       offence of its source.
+//       right hash ends a want, and then all other requests for it are cancelled. A wrong one that
+//       came from one source is an offence of that source.
 //   R4  When all sources have failed, they are all asked again, one pass after 1.5 s, backing off
 //       to 15 s; a new source (a HaveTxSet, an envelope that names the set) is asked at once.
 //       Why: one source that never answers, or answers not-found too early, must not end a want for
@@ -27,41 +26,59 @@
 //   R6  Prefetches: set_prefetch_per_peer_max by the peer that named them first,
 //       set_prefetch_total_max in all; over it none is begun, and one whose last source has gone
 //       goes too. Why: a peer that names sets, goes and comes back would fill all places. The
-//       core's wants have
-//       set_core_fetch_max places of their own for requests, and wait for a place beyond that,
-//       kCoreWantCountMax in all.
+//       core's wants have set_core_fetch_max places of their own for requests, and wait for a place
+//       beyond that, kCoreWantCountMax in all.
 //   R7  The announced length is a limit, never an allocation; a source that sends more or announces
 //       more than the limit of the kind is cut off (and it is an offence). All sets in progress
-//       together hold set_fetch_bytes_in_progress_max; a chunk beyond that breaks the request that
-//       brought it.
+//       together hold set_fetch_bytes_in_progress_max. For a chunk beyond that what is only kept
+//       (R9) goes, the largest first; then, for the core's, the prefetch that holds most; else the
+//       request that brought it is broken. Why: what the core asked for displaces what we guessed.
+//   R8  An answer that runs under half of the rate that its source is known to do (else: that the
+//       fastest untried source is) for 500 ms is like a silent one: the next source is asked in
+//       parallel. The first 500 ms begin three round trips behind the header, when a path has
+//       found its speed. Where nothing is known only R2 holds.
+//   R9  What a source sent before it died (disconnected, broken off, cancelled as too slow) is kept
+//       with its hash so far, if it is set_resume_bytes_min or more: the longest of a want. The
+//       next source that is asked continues behind it. What a living request has is not continued:
+//       who is asked beside it is asked for the whole set. Why: two that fetch one range each
+//       depend on each other, and a hedge is there because one may fail.
+//   R10 A set from more than one source that has the wrong hash, or whose sources do not agree on
+//       its length, convicts nobody: either may have lied. Nothing of the want is kept from then
+//       on, it is fetched whole, from one source at a time (R2 and R8 hold), and who answered the
+//       range is asked again. Not-found for a range says nothing of the set: when no other is left,
+//       what is kept is dropped and those are asked for the whole at once. Why: whoever sent more
+//       than there is and died would make the set unobtainable.
 //
 // Bounds   see R6, R7; sources of a want: kSourceCountMax.
-// Cost     O(log wants) an event, plus hashing the chunk (0.75 ns a byte).
+// Cost     O(log wants + sources + peers) an event, plus hashing the chunk (0.75 ns a byte); a
+//          chunk over the bound of R7 O(wants).
 // Time     argument only. Threads: none.
-// Not here the cache, HaveTxSet bookkeeping (set_exchange), serving (set_server).
+// Not here the order of sources, rates and round trips (set_sources), the cache, HaveTxSet
+//          bookkeeping (set_exchange), serving (set_server).
 #ifndef OVERLAY_FLOOD_SET_FETCHER_H_
 #define OVERLAY_FLOOD_SET_FETCHER_H_
 
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
 #include "flood/action.h"
 #include "flood/base/bytes.h"
 #include "flood/base/crypto.h"
 #include "flood/base/limits.h"
 #include "flood/node_stats.h"
+#include "flood/set_sources.h"
 #include "flood/slot_window.h"
 
 namespace overlay::flood {
 
 inline constexpr size_t kCoreWantCountMax = 512;
-inline constexpr size_t kSourceCountMax = 256;
 inline constexpr uint32_t kParallelSourcesMax = 3;
 inline constexpr Duration kSetProgressTimeout = std::chrono::seconds(1);
+inline constexpr Duration kSetPaceWindow = std::chrono::milliseconds(500);  // R8
 
 // A want that has been fulfilled.
 struct FetchedSet {
@@ -78,7 +95,7 @@ struct FetchedSet {
 class SetFetcher {
  public:
   SetFetcher(const Limits& limits, const SlotWindow& window, SetStats& stats)
-      : limits_(limits), window_(window), stats_(stats) {}
+      : limits_(limits), window_(window), stats_(stats), paces_(limits) {}
 
   // ---- what is wanted. `holders`: peers that said before that they hold it.
   // A peer's envelope names a set that is not held. False: over a budget, no want was made.
@@ -107,6 +124,8 @@ class SetFetcher {
   // ---- sources
   void OnPeerConnected(Time now, PeerId peer, ActionList& out);
   void OnPeerDisconnected(Time now, PeerId peer, ActionList& out);
+  // Its round trip; what waits for a first byte of it waits as long as that says.
+  void OnPeerPath(PeerId peer, Duration rtt);
   // `peer` said that it holds it. No effect unless it is wanted.
   void AddSource(Time now, const SetKey& key, PeerId peer, ActionList& out);
 
@@ -127,12 +146,15 @@ class SetFetcher {
   void CheckInvariants() const;
 
  private:
-  enum class SourceState : uint8_t { kUntried, kAsked, kFailed };
-  enum class SourceKind : uint8_t { kNamedByCore, kSender, kHolder, kOther };  // in R1's order
-  struct Source {
-    PeerId peer;
-    SourceKind kind = SourceKind::kOther;
-    SourceState state = SourceState::kUntried;
+  // A set from its beginning, or a part of it.
+  struct Body {
+    BytesBuilder bytes;
+    Sha256Stream hash;
+  };
+  // R9. What a source that died had sent.
+  struct Kept {
+    Body body;
+    uint64_t total_bytes = 0;  // as it announced; more than the body has
   };
   struct Want {
     std::optional<LedgerSeq> slot;
@@ -142,30 +164,42 @@ class SetFetcher {
     bool named_by_core = false;  // an envelope that the core broadcast names it
     bool core_asked = false;
     bool until_cancelled = false;
-    uint32_t parallel = 1;        // 1 to kParallelSourcesMax
-    std::vector<Source> sources;  // ascending in kind, each peer once
+    uint32_t parallel = 1;     // 1 to kParallelSourcesMax
+    bool whole = false;        // R10: no ranges any more, one source at a time
+    std::optional<Kept> kept;  // never if `whole`
+    SetSources sources;
     std::vector<RequestId> active;
     uint32_t passes = 0;          // ended without success
     std::optional<Time> started;  // of the first request
-    Time deadline = kTimeNever;   // retry of R4; mirrored in deadlines_
+    Time deadline = kTimeNever;   // retry of R4; mirrored in want_deadlines_
     uint64_t progress_told = 0;   // bytes, last FetchProgress
   };
   struct Request {
     SetKey key;
     PeerId peer;
+    Time asked_at;
+    uint64_t offset = 0;       // the bytes before it are another source's
+    uint64_t total_bytes = 0;  // of the set, as announced; of a range by who sent what is before it
     std::optional<SetHeader> header;
-    BytesBuilder bytes;
-    Sha256Stream hash;
-    bool failed = false;  // cancelled by us; only its end is awaited
-    bool overdue = false;
-    Time deadline = kTimeNever;  // mirrored in deadlines_
+    Time header_at;
+    Body body;                    // `offset` bytes or more
+    bool failed = false;          // cancelled by us; only its end is awaited
+    bool joined = false;          // too slow: another was asked beside it, and it is not counted
+    bool refused_range = false;   // R10
+    Time silent_at = kTimeNever;  // R2
+    Time pace_at = kTimeNever;    // R8: when the window ends
+    Time pace_from;               // and when it began
+    uint64_t pace_bytes = 0;      // the body then
+    Time deadline = kTimeNever;   // the earlier of the two; mirrored in request_deadlines_
   };
-  using Wants = absl::btree_map<SetKey, Want>;
+  enum class Joined : uint8_t { kNoFirstByte, kStalled, kSlow };
+  using Wants = std::map<SetKey, Want>;           // references last
+  using Requests = std::map<RequestId, Request>;  // likewise
 
   void MakeMember(Want& want);
-  // Behind those of its kind; untried again if it had failed.
-  void AddSourceTo(Want& want, PeerId peer, SourceKind kind);
-  void AddFirst(Want& want, const std::vector<PeerId>& named);
+  // Removes the want; what it asked is abandoned.
+  Wants::iterator Remove(Time now, Wants::iterator it, ActionList& out);
+
   // Begins requests while the want has room for them and untried sources; else arms the retry of
   // R4.
   void Pump(Time now, const SetKey& key, Want& want, ActionList& out);
@@ -174,28 +208,44 @@ class SetFetcher {
   size_t PlacesLeft() const;
   bool HasPlace(const Want& want) const;
   uint32_t CountedActive(const Want& want) const;
+  Source* NextSource(Time now, Want& want, bool is_last_hope);
+  bool HasRoomToAsk(Time now, Want& want, ActionList& out);
   void Ask(Time now, const SetKey& key, Want& want, Source& source, ActionList& out);
-  static void MarkFailed(Want& want, PeerId peer);
-  void Release(RequestId id, Request& request);
-  void Abandon(RequestId id, ActionList& out);
-  void Fail(Time now, RequestId id, Request& request, ActionList& out);
+
+  // Ends a request's part in its want; its source has failed. `keep`: R9.
+  void Release(Time now, RequestId id, Request& request, bool keep);
+  // Release() for one that goes on: only its RequestEnded is awaited.
+  void Abandon(Time now, RequestId id, bool keep, ActionList& out);
+  // Abandon(), and what follows from it.
+  void Fail(Time now, RequestId id, bool keep, ActionList& out);
+  void Join(Time now, RequestId id, Request& request, Joined why, ActionList& out);
+  void Keep(Want& want, Request& request);
+  void DropKept(Want& want);
+  void FetchWhole(Want& want);                                            // R10
+  bool MakeRoom(Time now, size_t bytes, bool for_core, ActionList& out);  // R7
+  size_t BytesHeld(const Want& want) const;
+  bool IsSlow(Time now, const Request& request) const;
+  void OnRequestDeadline(Time now, RequestId id, ActionList& out);
+  FetchedSet Fulfil(Time now, Wants::iterator want, RequestId by, ActionList& out);
+  static bool IsComplete(const Request& request);
   void TellProgress(const Request& request, ActionList& out);
-  // Removes the want; what it asked is abandoned.
-  Wants::iterator Remove(Wants::iterator it, ActionList& out);
-  void SetRequestDeadline(RequestId id, Request& request, Time deadline);
+
+  void SetRequestDeadlines(RequestId id, Request& request, Time silent_at, Time pace_at);
   void SetWantDeadline(const SetKey& key, Want& want, Time deadline);
   size_t BytesMax(SetKind kind) const;
+  void CheckRequest(RequestId id, const Request& request) const;
+  void CheckWant(const SetKey& key, const Want& want) const;
 
   const Limits& limits_;
   const SlotWindow& window_;
   SetStats& stats_;
+  PeerPaces paces_;
   Wants wants_;
-  absl::btree_map<RequestId, Request> requests_;
-  std::vector<PeerId> peers_;                      // connected, ascending
+  Requests requests_;
   absl::btree_map<PeerId, size_t> prefetches_of_;  // no zero values; sums to prefetches_
   size_t prefetches_ = 0;
   size_t core_wants_ = 0;         // wants with `member`
-  size_t bytes_in_progress_ = 0;  // sum over requests
+  size_t bytes_in_progress_ = 0;  // of requests, and kept
   std::set<std::pair<Time, RequestId>> request_deadlines_;
   std::set<std::pair<Time, SetKey>> want_deadlines_;
   uint64_t next_request_ = kSetRequestIdFirst;

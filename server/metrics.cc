@@ -395,7 +395,9 @@ void AddSets(std::vector<MetricDefinition>& m) {
                       [](const MetricSources& s) {
                         return Labelled{{"complete", s.node->sets.fetched},
                                         {"failed", s.node->sets.fetch_failed},
-                                        {"wrong_hash", s.node->sets.wrong_hash}};
+                                        {"wrong_hash", s.node->sets.wrong_hash},
+                                        {"wrong_mixed", s.node->sets.wrong_mixed},
+                                        {"displaced", s.node->sets.prefetch_displaced}};
                       }));
   m.push_back(Histogram(
       "overlay_sets_fetch_seconds", "A fetch of the core to the complete set.",
@@ -404,6 +406,16 @@ void AddSets(std::vector<MetricDefinition>& m) {
   m.push_back(Counter("overlay_sets_next_source_total", "A second or later source asked.",
                       "item-fetcher.next-peer",
                       [](const MetricSources& s) { return s.node->sets.fetch_next_source; }));
+  m.push_back(ByLabel("overlay_sets_hedged_total", MetricType::Counter,
+                      "Another source asked beside one that was too slow, by reason.", "reason", "",
+                      [](const MetricSources& s) {
+                        return Labelled{{"first_byte", s.node->sets.fetch_hedged_first_byte},
+                                        {"stalled", s.node->sets.fetch_hedged_stalled},
+                                        {"slow", s.node->sets.fetch_hedged_slow}};
+                      }));
+  m.push_back(Counter("overlay_sets_resumed_total",
+                      "Sets continued behind what a source had sent that failed.", "",
+                      [](const MetricSources& s) { return s.node->sets.fetch_resumed; }));
   m.push_back(ByLabel("overlay_sets_received_bytes_total", MetricType::Counter,
                       "Bytes of sets from peers.", "outcome",
                       "fetch.unique-recv, fetch.duplicate-recv", [](const MetricSources& s) {

@@ -137,6 +137,7 @@ void PeerSession::Admit(Time now, PeerShared& shared) {
   if (connection == nullptr || !writer_.OpenLongStream(*connection, StreamKind::kTxControl)) {
     return Close(now, CloseReason::kSmallWindows, "no stream for tx control");
   }
+  TellPath(now, connection->stats().smoothed_rtt);
   HandleControl(now, std::exchange(control_backlog_, {}));
   early_bytes_ = 0;
   for (Early& early : std::exchange(early_, {})) {
@@ -315,6 +316,7 @@ void PeerSession::BeginTurn(Time now) {
     writer_.OnCreditPerhaps();
     const ConnectionStats stats = connection->stats();
     NoteFlight(now, stats);
+    TellPath(now, stats.smoothed_rtt);
     if (stats.smoothed_rtt > Duration::zero()) {
       bulk_window_.OnSample(now, {stats.latest_rtt,
                                   stats.smoothed_rtt,
@@ -364,6 +366,19 @@ void PeerSession::NoteFlight(Time now, const ConnectionStats& stats) {
   } else if (!outstanding_since_) {
     outstanding_since_ = now;
   }
+}
+
+void PeerSession::TellPath(Time now, Duration rtt) {
+  if (phase_ != Phase::kPeer || rtt <= Duration::zero()) return;
+  if (shared_->rtt_told) {
+    const Duration told = *shared_->rtt_told;
+    const Duration change = rtt > told ? rtt - told : told - rtt;
+    if (change <= kPathChangeMin || 4 * change <= told) return;
+    if (now < shared_->rtt_told_at + kPathToldInterval) return;
+  }
+  shared_->rtt_told = rtt;
+  shared_->rtt_told_at = now;
+  Emit(PeerPath{{}, rtt});
 }
 
 void PeerSession::AfterWriter() {

@@ -25,6 +25,9 @@
 //   R8  Class 0 or 1 kept back by the peer's credit for 10 s closes as stalled; so does a control
 //       stream that overflows.
 //   R9  Pings are answered twice a second at most.
+//   R10 The smoothed round trip is told when the peer is up, then when it is more than a quarter
+//       and more than 1 ms away from what was told, once a second at most. Why: time-outs follow
+//       it; each packet changes it a little.
 //
 // States   handshaking -> greeting (Hello sent) -> greeted (theirs accepted) -> peer -> closed
 //
@@ -70,6 +73,8 @@ inline constexpr size_t kPartialBodiesBytesMax = 4 * kMiB;  // R6
 inline constexpr size_t kStateAnswerBytesMax = 8 * kMiB;
 inline constexpr size_t kStateAsksRememberedMax = 16;
 inline constexpr Duration kPingAnswerInterval = std::chrono::milliseconds(500);  // R9
+inline constexpr Duration kPathToldInterval = std::chrono::seconds(1);           // R10
+inline constexpr Duration kPathChangeMin = std::chrono::milliseconds(1);         // R10
 
 // What all sessions of one transport share.
 struct SessionEnv {
@@ -94,6 +99,8 @@ struct PeerShared {
   bool inv_paused = false;
   Duration ping_rtt{};
   Duration clock_difference{};
+  std::optional<Duration> rtt_told;  // R10
+  Time rtt_told_at;
 };
 
 class PeerSession {
@@ -223,6 +230,7 @@ class PeerSession {
   // What the writer has to report.
   void AfterWriter();
   void NoteFlight(Time now, const ConnectionStats& stats);
+  void TellPath(Time now, Duration rtt);
   void CountReceived(SendClass send_class, size_t bytes, uint64_t messages);
 
   // peer_session.cc

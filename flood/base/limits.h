@@ -106,6 +106,11 @@ struct Limits {
   size_t have_sets_per_peer_slot_max = 64;
   size_t have_sets_per_peer_max = 512;
   Duration set_first_byte_timeout_min = std::chrono::milliseconds(150);
+  // Below it a set is fetched whole rather than continued: that costs little, and may come
+  // compressed.
+  size_t set_resume_bytes_min = 64 * kKiB;
+  // An answer below it tells the round trip, not the rate.
+  size_t set_rate_bytes_min = 64 * kKiB;
   Duration set_retry_all_min = std::chrono::milliseconds(1500);
   Duration set_retry_all_max = std::chrono::seconds(15);
 

@@ -170,6 +170,11 @@ struct PeerBlocked {
   PeerId peer;
   bool blocked = false;
 };
+// The smoothed round trip to the peer: once it is up, then when it has changed noticeably.
+struct PeerPath {
+  PeerId peer;
+  Duration rtt{};
+};
 struct ControlReceived {
   PeerId peer;
   ControlMessage
@@ -233,7 +238,7 @@ using PeerEvent =
     std::variant<PeerConnected, PeerDisconnected, DialEnded, EnvelopeReceived, EnvelopeDone,
                  PeerBlocked, ControlReceived, TxControlReceived, StateReceived, BodiesRequested,
                  BodyReceived, SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded,
-                 AnswerDone, PeerOffence>;
+                 AnswerDone, PeerOffence, PeerPath>;
 
 // ---- flood -> transport
 // -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/actions.h"
+#include "tests/flood/set_fetcher_fixture.h"
 
 namespace overlay::flood {
 namespace {
@@ -14,80 +14,6 @@ using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
-
-Bytes Content(size_t size, uint8_t fill) { return Bytes::Take(std::vector<uint8_t>(size, fill)); }
-SetKey KeyOf(const Bytes& content, SetKind kind = SetKind::kTxSet) {
-  return {kind, HashOf<SetHash>(content.span())};
-}
-
-class SetFetcherTest : public testing::Test {
- protected:
-  SetFetcherTest() { fetcher_.OnPeerConnected(now_, PeerId{99}, out_); }
-  ~SetFetcherTest() override { fetcher_.CheckInvariants(); }
-
-  // The requests sent since the last call, as peers.
-  std::vector<uint64_t> Asked() {
-    fetcher_.CheckInvariants();
-    std::vector<uint64_t> peers;
-    for (const RequestSet& request : Commands<RequestSet>(out_)) {
-      peers.push_back(request.peer.value);
-      request_of_[request.peer.value] = request.request;
-    }
-    for (const CancelRequest& cancel : Commands<CancelRequest>(out_)) {
-      cancelled_.push_back(cancel.peer.value);
-    }
-    for (const PeerOffence& offence : Offences(out_)) offenders_.push_back(offence.peer.value);
-    for (const FetchFailed& failed : Outputs<FetchFailed>(out_)) failures_.push_back(failed.reason);
-    out_.clear();
-    return peers;
-  }
-  void Connect(std::initializer_list<uint64_t> peers) {
-    for (uint64_t peer : peers) fetcher_.OnPeerConnected(now_, PeerId{peer}, out_);
-  }
-  void NotFound(uint64_t peer) {
-    fetcher_.OnHeader(now_, {PeerId{peer}, request_of_[peer], SetHeader{}}, out_);
-    End(peer, true);
-  }
-  void Header(uint64_t peer, uint64_t bytes) {
-    fetcher_.OnHeader(
-        now_, {PeerId{peer}, request_of_[peer], {true, SetEncoding::kIdentity, bytes, bytes}},
-        out_);
-  }
-  void Data(uint64_t peer, const Bytes& data) {
-    fetcher_.OnData(now_, {PeerId{peer}, request_of_[peer], data}, out_);
-  }
-  void End(uint64_t peer, bool complete) {
-    fetcher_.OnRequestEnded(now_, {PeerId{peer}, request_of_[peer], complete}, fetched_, out_);
-  }
-  void Serve(uint64_t peer, const Bytes& content) {
-    Header(peer, content.size());
-    Data(peer, content);
-    End(peer, true);
-  }
-  void At(Time when) {
-    now_ = when;
-    fetcher_.OnDeadline(now_, out_);
-  }
-  bool CoreFetch(const SetKey& key, std::optional<LedgerSeq> slot = std::nullopt,
-                 std::vector<PeerId> named = {}, uint32_t sources = 1,
-                 bool until_cancelled = false) {
-    return fetcher_.Fetch(now_, {key, slot, std::move(named), sources, until_cancelled}, out_);
-  }
-
-  Limits limits_;
-  SlotWindow window_{limits_};
-  SetStats stats_;
-  SetFetcher fetcher_{limits_, window_, stats_};
-  ActionList out_;
-  std::vector<FetchedSet> fetched_;
-  std::map<uint64_t, RequestId> request_of_;
-  std::vector<uint64_t> cancelled_;
-  std::vector<uint64_t> offenders_;
-  std::vector<FetchFailure> failures_;
-  Time now_{1000s};
-  const Bytes content_ = Content(5000, 7);
-  const SetKey key_ = KeyOf(content_);
-};
 
 TEST_F(SetFetcherTest, SenderOfTheEnvelopeIsAskedAtOnceAndTheSetIsWhole) {
   Connect({1});

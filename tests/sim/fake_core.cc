@@ -121,11 +121,19 @@ void FakeCore::SendOffer(const SetKey& key) {
   }
 }
 
-void FakeCore::Fetch(const SetKey& key, std::optional<LedgerSeq> slot) {
+void FakeCore::OfferFirstChunk(const Bytes& bytes, std::optional<LedgerSeq> slot) {
+  Say(flood::OfferChunk{.key = {SetKind::kTxSet, HashOf<SetHash>(bytes.span())},
+                        .slot = slot,
+                        .total_bytes = bytes.size(),
+                        .offset = 0,
+                        .data = bytes.Slice(0, kCoreChunkBytesMax)});
+}
+
+void FakeCore::Fetch(const SetKey& key, std::optional<LedgerSeq> slot, std::vector<NodeKey> peers) {
   if (checkers_.HasSet(index_, key)) return;
   wanted_.emplace(key, slot);
   if (!attached_ || !fetching_.insert(key).second) return;
-  Say(flood::FetchSet{.key = key, .slot = slot, .peers = {}});
+  Say(flood::FetchSet{.key = key, .slot = slot, .peers = std::move(peers)});
 }
 
 TxHash FakeCore::Submit(Bytes transaction) {

@@ -59,7 +59,10 @@ class FakeCore final : public server::CoreSink {
   // would A statement of this core, naming its quorum set and what it votes for in the slot.
   EnvelopeHash Author(StatementKind kind, LedgerSeq slot, uint32_t counter = 1);
   SetKey Offer(SetKind kind, Bytes bytes, std::optional<LedgerSeq> slot);
-  void Fetch(const SetKey& key, std::optional<LedgerSeq> slot);
+  // Only the beginning of an offer: the set is promised to peers, and never comes.
+  void OfferFirstChunk(const Bytes& bytes, std::optional<LedgerSeq> slot);
+  // `peers`: to be asked first, in this order.
+  void Fetch(const SetKey& key, std::optional<LedgerSeq> slot, std::vector<NodeKey> peers = {});
   TxHash Submit(Bytes transaction);
   // Proposes a set of the best transactions for a slot: asks, offers, then nominates it.
   void Propose(LedgerSeq slot);

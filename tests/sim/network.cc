@@ -257,6 +257,10 @@ void Network::AddPeer(size_t index, const SocketAddress& address) {
   Input(index, flood::OperatorConnect{std::move(entry)});
 }
 
+void Network::DropPeer(size_t index, size_t other) {
+  Input(index, flood::OperatorDisconnect{KeyOf(other)});
+}
+
 void Network::StopNode(size_t index) {
   Node& node = *nodes_[index];
   if (node.driver == nullptr) return;

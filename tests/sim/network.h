@@ -82,6 +82,8 @@ class Network {
   // With the same key and another nonce; its core attaches.
   void StartNode(size_t node);
   void AddPeer(size_t node, const SocketAddress& address);  // configures one more, by the operator
+  // `node` closes its connection to `other`, by its operator.
+  void DropPeer(size_t node, size_t other);
 
   // Every `interval` a slot: one core proposes a set, all vote in four steps, and close it. Until
   // StopLedgers().

@@ -70,6 +70,7 @@ class PeerNet {
   void set_loss(double loss) { link_.loss = loss; }
   // From now on; what waits in a queue leaves as it would have.
   void set_rate(uint64_t bytes_per_second) { link_.bytes_per_second = bytes_per_second; }
+  void set_delay(Duration delay) { link_.delay = delay; }
   // The most that ever waited in the queue of the link.
   size_t QueueBytesSeen(size_t from, size_t to) const {
     return links_.at(LinkKey(from, to)).queue_bytes_seen();

@@ -45,6 +45,59 @@ TEST(PeerTransport, CarriesAnEnvelope) {
   EXPECT_EQ(net.Count<PeerConnected>(1), 1u);
 }
 
+// The round trip to a peer is told once it is up, then only when it has changed noticeably, and not
+// with each packet.
+TEST(PeerTransport, TellsTheRoundTripWhenItHasChanged) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const auto told = [&] {
+    std::vector<std::pair<Time, Duration>> told;
+    for (const auto& [at, event] : net.events(0)) {
+      if (const auto* path = std::get_if<PeerPath>(&event)) told.emplace_back(at, path->rtt);
+    }
+    return told;
+  };
+  uint64_t next = 1;
+  const auto talk = [&](Duration time) {
+    for (const Time until = net.now() + time; net.now() < until; net.Run(20ms), ++next) {
+      net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {next}, {100 + next}, Numbered(next)});
+    }
+  };
+  talk(3s);
+  ASSERT_EQ(told().size(), 1u);
+  EXPECT_EQ(std::get<PeerPath>(net.events(0)[1].second).peer, *net.PeerAt(0, 1));
+  EXPECT_GE(told()[0].second, 20ms);
+  EXPECT_LE(told()[0].second, 25ms);
+  net.set_delay(12ms);  // a fifth more
+  talk(3s);
+  EXPECT_EQ(told().size(), 1u);
+  net.set_delay(60ms);
+  talk(8s);
+  const auto all = told();
+  ASSERT_GE(all.size(), 2u);
+  EXPECT_LE(all.size(), 5u);
+  for (size_t i = 1; i < all.size(); ++i) {
+    EXPECT_GE(all[i].first, all[i - 1].first + kPathToldInterval);
+    EXPECT_GT(4 * (all[i].second - all[i - 1].second), all[i - 1].second);
+  }
+  EXPECT_GE(all.back().second, 96ms);  // a quarter of 120 ms below it at most
+}
+
+TEST(PeerTransport, DoesNotTellChangesOfAShortRoundTrip) {
+  PeerNet net({.delay = 100us});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.set_delay(400us);
+  for (uint64_t i = 1; i < 150; ++i) {
+    net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100 + i}, Numbered(i)});
+    net.Run(20ms);
+  }
+  EXPECT_EQ(net.Count<PeerPath>(0), 1u);
+}
+
 // Both ends learn who the other is, and the dial ends exactly once.
 TEST(PeerTransport, TellsWhoConnected) {
   PeerNet net({.delay = 10ms});
