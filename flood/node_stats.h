@@ -78,6 +78,8 @@ struct SetStats {
   uint64_t fetch_hedged_slow = 0;
   uint64_t prefetch_displaced = 0;  // by a set that the core wants
   uint64_t wrong_hash = 0;
+  uint64_t inflated = 0;     // part of fetched: what came compressed
+  uint64_t bad_frame = 0;    // came compressed, and does not inflate to what was announced
   uint64_t wrong_mixed = 0;  // of several sources: nobody is to blame
   uint64_t received_bytes = 0;
   uint64_t duplicate_bytes = 0;  // of a set that another source completed

@@ -24,7 +24,7 @@ SetExchange::SetExchange(const Limits& limits, const SlotWindow& window, SetStat
       tx_sets_(limits, window),
       quorum_sets_(limits, window),
       compute_(limits, compute_stats),
-      fetcher_(limits, window, stats),
+      fetcher_(limits, window, stats, compute_),
       server_(limits, stats, *this, compute_),
       offers_(limits) {}
 
@@ -44,9 +44,13 @@ void SetExchange::KeepFrame(const SetKey& key, Bytes frame) {
   tx_sets_.KeepFrame(key.hash, std::move(frame));
 }
 
-void SetExchange::OnComputed(Time, const Computed& computed, ActionList& out) {
+void SetExchange::OnComputed(Time now, const Computed& computed, ActionList& out) {
   if (!compute_.OnComputed(computed, out)) return;
-  server_.OnComputed(computed, out);
+  if (!server_.OnComputed(computed, out)) {
+    std::vector<FetchedSet> fetched;
+    fetcher_.OnComputed(now, computed, fetched, out);
+    for (FetchedSet& set : fetched) Keep(now, std::move(set), out);
+  }
   UpdateGauges();
 }
 

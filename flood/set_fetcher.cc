@@ -16,6 +16,8 @@ constexpr Duration kOverdueTimeout = 10s;
 constexpr size_t kActivePerWantMax = 2 * kParallelSourcesMax;
 // The core hears of progress this often at most.
 constexpr uint64_t kProgressStepBytes = 1 * kMiB;
+// Up to here inflating and hashing take less than the way to the worker and back.
+constexpr uint64_t kInflateOnLoopBytesMax = 64 * kKiB;
 // A path finds its speed in this many round trips (R8).
 constexpr int kStartRoundTrips = 3;
 
@@ -193,7 +195,8 @@ void SetFetcher::OnPeerDisconnected(Time now, PeerId peer, ActionList& out) {
 void SetFetcher::OnPeerPath(PeerId peer, Duration rtt) {
   paces_.SetRtt(peer, rtt);
   for (auto& [id, request] : requests_) {
-    if (request.peer != peer || request.failed || request.joined || request.header) continue;
+    if (request.peer != peer || request.failed || request.joined) continue;
+    if (request.header || request.inflating) continue;
     SetRequestDeadlines(id, request, request.asked_at + paces_.FirstByteTimeoutOf(peer),
                         request.pace_at);
   }
@@ -244,8 +247,10 @@ Source* SetFetcher::NextSource(Time now, Want& want, bool is_last_hope) {
 // Makes room by giving up the slowest, where that must be.
 bool SetFetcher::HasRoomToAsk(Time now, Want& want, ActionList& out) {
   if (want.active.size() < kActivePerWantMax) return true;
-  const auto oldest = std::find_if(want.active.begin(), want.active.end(),
-                                   [&](RequestId id) { return requests_.at(id).joined; });
+  const auto oldest = std::find_if(want.active.begin(), want.active.end(), [&](RequestId id) {
+    const Request& request = requests_.at(id);
+    return request.joined && !request.inflating;
+  });
   if (oldest == want.active.end()) return false;
   Abandon(now, *oldest, /*keep=*/true, out);
   return true;
@@ -304,7 +309,16 @@ void SetFetcher::Ask(Time now, const SetKey& key, Want& want, Source& source, Ac
     want.kept.reset();
   }
   SetRequestDeadlines(id, request, now + paces_.FirstByteTimeoutOf(source.peer), kTimeNever);
-  out.push_back(PeerCommand(RequestSet{source.peer, id, SetRequest{key, false, request.offset}}));
+  request.takes_zstd = GainsByZstd(now, request);
+  out.push_back(PeerCommand(
+      RequestSet{source.peer, id, SetRequest{key, request.takes_zstd, request.offset}}));
+}
+
+bool SetFetcher::GainsByZstd(Time now, const Request& request) const {
+  if (request.key.kind != SetKind::kTxSet || request.offset > 0) return false;
+  const std::optional<uint64_t> rate = paces_.RateOf(now, request.peer);
+  if (rate) return *rate < limits_.set_zstd_below_bytes_per_second;
+  return paces_.RttOf(request.peer) > limits_.set_zstd_beyond_rtt;
 }
 
 // ---- ends of requests -------------------------------------------------------------------------
@@ -320,14 +334,22 @@ void SetFetcher::Release(Time now, RequestId id, Request& request, bool keep) {
   Want& want = wants_.at(request.key);
   want.sources.MarkFailed(request.peer, request.refused_range);
   std::erase(want.active, id);
-  bytes_in_progress_ -= request.body.bytes.size();
+  bytes_in_progress_ -= BytesOf(request);
   if (keep) Keep(want, request);
   request.body = Body();
+  request.taken_bytes = 0;
+  if (!request.inflating) return;
+  compute_.Cancel(*request.inflating);
+  inflating_.erase(*request.inflating);
 }
 
 void SetFetcher::Abandon(Time now, RequestId id, bool keep, ActionList& out) {
   Request& request = requests_.at(id);
   Release(now, id, request, keep);
+  if (request.inflating) {
+    requests_.erase(id);  // it has ended
+    return;
+  }
   out.push_back(PeerCommand(CancelRequest{request.peer, id}));
 }
 
@@ -386,7 +408,7 @@ void SetFetcher::FetchWhole(Want& want) {
 
 size_t SetFetcher::BytesHeld(const Want& want) const {
   size_t bytes = want.kept ? want.kept->body.bytes.size() : 0;
-  for (const RequestId id : want.active) bytes += requests_.at(id).body.bytes.size();
+  for (const RequestId id : want.active) bytes += BytesOf(requests_.at(id));
   return bytes;
 }
 
@@ -431,8 +453,10 @@ void SetFetcher::OnHeader(Time now, const SetHeaderReceived& header, ActionList&
   const SetHeader& h = header.header;
   Time pace_at = kTimeNever;
   if (h.found) {
-    const bool sound = h.encoding == SetEncoding::kIdentity && h.total_bytes >= request.offset &&
-                       h.encoded_bytes == h.total_bytes - request.offset;
+    const bool sound =
+        h.encoding == SetEncoding::kIdentity
+            ? h.total_bytes >= request.offset && h.encoded_bytes == h.total_bytes - request.offset
+            : request.takes_zstd && h.encoded_bytes <= h.total_bytes;
     if (!sound || h.total_bytes > BytesMax(request.key.kind)) {
       out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
       return Fail(now, header.request, /*keep=*/true, out);
@@ -473,7 +497,9 @@ void SetFetcher::OnData(Time now, const SetDataReceived& data, ActionList& out) 
     return Fail(now, data.request, /*keep=*/false, out);
   }
   request.body.bytes.Append(data.data.span());
-  request.body.hash.Update(data.data.span());
+  if (request.header->encoding == SetEncoding::kIdentity) {
+    request.body.hash.Update(data.data.span());
+  }
   bytes_in_progress_ += data.data.size();
   stats_.received_bytes += data.data.size();
   SetRequestDeadlines(data.request, request,
@@ -487,7 +513,10 @@ void SetFetcher::TellProgress(const Request& request, ActionList& out) {
   const uint64_t received = request.body.bytes.size();
   if (!want.core_asked || received < want.progress_told + kProgressStepBytes) return;
   want.progress_told = received;
-  FetchProgress progress{request.key, received, request.header->total_bytes};
+  // Of the set, whatever its encoding.
+  const uint64_t encoded = request.offset + request.header->encoded_bytes;
+  FetchProgress progress{request.key, received * request.total_bytes / encoded,
+                         request.total_bytes};
   for (const Source& source : want.sources.list()) {
     progress.sources_asked += source.state != SourceState::kUntried;
     progress.sources_not_found += source.state == SourceState::kFailed;
@@ -504,47 +533,100 @@ void SetFetcher::OnRequestEnded(Time now, const RequestEnded& ended,
     requests_.erase(it);
     return;
   }
-  const auto want = wants_.find(request.key);
-  const bool whole = ended.complete && IsComplete(request);
-  if (whole && SetHash{request.body.hash.Finish()} == want->first.hash) {
-    fetched.push_back(Fulfil(now, want, ended.request, out));
-  } else if (whole && request.offset == 0) {
-    ++stats_.wrong_hash;
-    out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
-    Release(now, ended.request, request, /*keep=*/false);
-    Pump(now, want->first, want->second, out);
-  } else if (whole) {
-    ++stats_.wrong_mixed;
-    request.refused_range = true;
-    Release(now, ended.request, request, /*keep=*/false);
-    FetchWhole(want->second);
-    Pump(now, want->first, want->second, out);
+  if (ended.complete && IsComplete(request)) {
+    Judge(now, ended.request, fetched, out);
   } else {
+    const auto want = wants_.find(request.key);
     Release(now, ended.request, request, /*keep=*/true);
     Pump(now, want->first, want->second, out);
+    requests_.erase(it);
   }
-  requests_.erase(it);
   PumpWaiting(now, out);
 }
 
-FetchedSet SetFetcher::Fulfil(Time now, Wants::iterator want, RequestId by, ActionList& out) {
+void SetFetcher::Judge(Time now, RequestId id, std::vector<FetchedSet>& fetched, ActionList& out) {
+  Request& request = requests_.at(id);
+  const bool plain = request.header->encoding == SetEncoding::kIdentity;
+  const size_t size = request.body.bytes.size();
+  paces_.AddAnswer(now, request.peer, size - request.offset, now - request.header_at);
+  request.header.reset();  // its rate is told
+  if (!plain) return Inflate(now, id, fetched, out);
+  const auto want = wants_.find(request.key);
+  if (SetHash{request.body.hash.Finish()} == want->first.hash) {
+    request.taken_bytes = size;
+    fetched.push_back(Fulfil(now, want, id, request.body.bytes.Finish(), out));
+  } else {
+    const bool mixed = request.offset > 0;
+    request.refused_range = mixed;
+    ++(mixed ? stats_.wrong_mixed : stats_.wrong_hash);
+    if (!mixed) out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
+    Release(now, id, request, /*keep=*/false);
+    if (mixed) FetchWhole(want->second);
+    Pump(now, want->first, want->second, out);
+  }
+  requests_.erase(id);
+}
+
+void SetFetcher::Inflate(Time now, RequestId id, std::vector<FetchedSet>& fetched,
+                         ActionList& out) {
+  Request& request = requests_.at(id);
+  SetRequestDeadlines(id, request, kTimeNever, kTimeNever);
+  request.taken_bytes = request.body.bytes.size();
+  Bytes frame = request.body.bytes.Finish();
+  if (request.total_bytes <= kInflateOnLoopBytesMax) {
+    const Compute compute{0, Compute::Kind::kInflate, std::move(frame), request.total_bytes};
+    return OnInflated(now, id, RunCompute(compute), fetched, out);
+  }
+  request.inflating = compute_.Inflate(std::move(frame), request.total_bytes, out);
+  inflating_.emplace(*request.inflating, id);
+}
+
+void SetFetcher::OnComputed(Time now, const Computed& computed, std::vector<FetchedSet>& fetched,
+                            ActionList& out) {
+  const auto it = inflating_.find(computed.id);
+  if (it == inflating_.end()) return;
+  const RequestId id = it->second;
+  inflating_.erase(it);
+  requests_.at(id).inflating.reset();
+  OnInflated(now, id, computed, fetched, out);
+  PumpWaiting(now, out);
+}
+
+void SetFetcher::OnInflated(Time now, RequestId id, const Computed& computed,
+                            std::vector<FetchedSet>& fetched, ActionList& out) {
+  Request& request = requests_.at(id);
+  const auto want = wants_.find(request.key);
+  const bool is_done = computed.outcome == Computed::Outcome::kDone;
+  if (is_done && SetHash{computed.sha256} == want->first.hash) {
+    ++stats_.inflated;
+    fetched.push_back(Fulfil(now, want, id, computed.output, out));
+  } else {
+    // What our own worker could not do is nobody's fault; the next source may send it plain.
+    if (computed.outcome != Computed::Outcome::kNotDone) {
+      ++(is_done ? stats_.wrong_hash : stats_.bad_frame);
+      out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
+    }
+    Release(now, id, request, /*keep=*/false);
+    Pump(now, want->first, want->second, out);
+  }
+  requests_.erase(id);
+}
+
+FetchedSet SetFetcher::Fulfil(Time now, Wants::iterator want, RequestId by, Bytes bytes,
+                              ActionList& out) {
   Request& request = requests_.at(by);
-  bytes_in_progress_ -= request.body.bytes.size();
-  const uint64_t own_bytes = request.body.bytes.size() - request.offset;
   FetchedSet set{.key = want->first,
-                 .bytes = request.body.bytes.Finish(),
+                 .bytes = std::move(bytes),
                  .from = request.peer,
                  .slot = want->second.slot,
                  .wanted_by_core = want->second.member,
                  .core_asked = want->second.core_asked,
                  .named_by = want->second.named_by,
                  .took = now - *want->second.started};
-  paces_.AddAnswer(now, request.peer, own_bytes, now - request.header_at);
   for (const RequestId id : want->second.active) {
     const Request& other = requests_.at(id);
-    if (id != by) stats_.duplicate_bytes += other.body.bytes.size() - other.offset;
+    if (id != by) stats_.duplicate_bytes += BytesOf(other) - other.offset;
   }
-  request.header.reset();  // its rate is told
   Release(now, by, request, /*keep=*/false);
   Remove(now, want, out);
   ++stats_.fetched;
@@ -625,7 +707,8 @@ void SetFetcher::CheckRequest(RequestId id, const Request& request) const {
   }
   const Want& want = wants_.at(request.key);
   OVERLAY_CHECK(std::count(want.active.begin(), want.active.end(), id) == 1);
-  OVERLAY_CHECK(request.silent_at != kTimeNever);
+  OVERLAY_CHECK((request.silent_at == kTimeNever) == request.inflating.has_value());
+  OVERLAY_CHECK(!request.inflating || inflating_.at(*request.inflating) == id);
   OVERLAY_CHECK(!request.joined || request.pace_at == kTimeNever);
   OVERLAY_CHECK(request.body.bytes.size() >= request.offset);
   OVERLAY_CHECK(request.offset == 0 || request.offset < request.total_bytes);
@@ -654,13 +737,16 @@ void SetFetcher::CheckInvariants() const {
   size_t core_wants = 0;
   size_t prefetches = 0;
   size_t deadlines = 0;
+  size_t inflating = 0;
   absl::btree_map<PeerId, size_t> prefetches_of;
   for (const auto& [id, request] : requests_) {
     CheckRequest(id, request);
-    bytes += request.body.bytes.size();
+    bytes += BytesOf(request);
+    inflating += request.inflating.has_value();
     deadlines += request.deadline != kTimeNever;
   }
   OVERLAY_CHECK(deadlines == request_deadlines_.size());
+  OVERLAY_CHECK(inflating == inflating_.size());
   for (const auto& [key, want] : wants_) {
     CheckWant(key, want);
     if (want.kept) bytes += want.kept->body.bytes.size();

@@ -49,6 +49,15 @@
 //       what is kept is dropped and those are asked for the whole at once. Why: whoever sent more
 //       than there is and died would make the set unobtainable.
 //
+//   R11 A transaction set is asked for compressed where that gains time: from a peer whose rate is
+//       known to be below set_zstd_below_bytes_per_second, or whose rate is not known and whose
+//       round trip is above set_zstd_beyond_rtt; never at an offset. The frame is collected within
+//       the limit of R7, inflated (in the worker, unless it is small) to exactly the length that
+//       was announced, and only then judged like any whole answer; what does not inflate so is an
+//       offence. While the worker has it, the want is content. One that broke off leaves nothing:
+//       a frame has no bytes of the set before it is whole. Why: on a fast path the worker takes
+//       longer than the bytes that are saved.
+//
 // Bounds   see R6, R7; sources of a want: kSourceCountMax.
 // Cost     O(log wants + sources + peers) an event, plus hashing the chunk (0.75 ns a byte); a
 //          chunk over the bound of R7 O(wants).
@@ -69,6 +78,7 @@
 #include "flood/base/bytes.h"
 #include "flood/base/crypto.h"
 #include "flood/base/limits.h"
+#include "flood/compute.h"
 #include "flood/node_stats.h"
 #include "flood/set_sources.h"
 #include "flood/slot_window.h"
@@ -94,8 +104,8 @@ struct FetchedSet {
 
 class SetFetcher {
  public:
-  SetFetcher(const Limits& limits, const SlotWindow& window, SetStats& stats)
-      : limits_(limits), window_(window), stats_(stats), paces_(limits) {}
+  SetFetcher(const Limits& limits, const SlotWindow& window, SetStats& stats, ComputeQueue& compute)
+      : limits_(limits), window_(window), stats_(stats), compute_(compute), paces_(limits) {}
 
   // ---- what is wanted. `holders`: peers that said before that they hold it.
   // A peer's envelope names a set that is not held. False: over a budget, no want was made.
@@ -134,6 +144,9 @@ class SetFetcher {
   void OnData(Time now, const SetDataReceived& data, ActionList& out);
   void OnRequestEnded(Time now, const RequestEnded& ended, std::vector<FetchedSet>& fetched,
                       ActionList& out);
+  // A result that the queue has taken.
+  void OnComputed(Time now, const Computed& computed, std::vector<FetchedSet>& fetched,
+                  ActionList& out);
   bool Owns(RequestId request) const { return requests_.contains(request); }
 
   void OnWindowMoved(Time now, ActionList& out);
@@ -182,7 +195,11 @@ class SetFetcher {
     uint64_t total_bytes = 0;  // of the set, as announced; of a range by who sent what is before it
     std::optional<SetHeader> header;
     Time header_at;
-    Body body;                    // `offset` bytes or more
+    Body body;                // `offset` bytes or more
+    bool takes_zstd = false;  // R11
+    // The answer is whole, and with the worker under this number. No end is awaited any more.
+    std::optional<uint64_t> inflating;
+    size_t taken_bytes = 0;       // out of the body: with the worker
     bool failed = false;          // cancelled by us; only its end is awaited
     bool joined = false;          // too slow: another was asked beside it, and it is not counted
     bool refused_range = false;   // R10
@@ -226,8 +243,17 @@ class SetFetcher {
   size_t BytesHeld(const Want& want) const;
   bool IsSlow(Time now, const Request& request) const;
   void OnRequestDeadline(Time now, RequestId id, ActionList& out);
-  FetchedSet Fulfil(Time now, Wants::iterator want, RequestId by, ActionList& out);
+  FetchedSet Fulfil(Time now, Wants::iterator want, RequestId by, Bytes bytes, ActionList& out);
   static bool IsComplete(const Request& request);
+  static size_t BytesOf(const Request& request) {
+    return request.body.bytes.size() + request.taken_bytes;
+  }
+  bool GainsByZstd(Time now, const Request& request) const;
+  // A whole answer: what it is, is known at once or comes from the worker.
+  void Judge(Time now, RequestId id, std::vector<FetchedSet>& fetched, ActionList& out);
+  void Inflate(Time now, RequestId id, std::vector<FetchedSet>& fetched, ActionList& out);
+  void OnInflated(Time now, RequestId id, const Computed& computed,
+                  std::vector<FetchedSet>& fetched, ActionList& out);
   void TellProgress(const Request& request, ActionList& out);
 
   void SetRequestDeadlines(RequestId id, Request& request, Time silent_at, Time pace_at);
@@ -239,10 +265,12 @@ class SetFetcher {
   const Limits& limits_;
   const SlotWindow& window_;
   SetStats& stats_;
+  ComputeQueue& compute_;
   PeerPaces paces_;
   Wants wants_;
   Requests requests_;
-  absl::btree_map<PeerId, size_t> prefetches_of_;  // no zero values; sums to prefetches_
+  absl::btree_map<uint64_t, RequestId> inflating_;  // by the number of their Compute
+  absl::btree_map<PeerId, size_t> prefetches_of_;   // no zero values; sums to prefetches_
   size_t prefetches_ = 0;
   size_t core_wants_ = 0;         // wants with `member`
   size_t bytes_in_progress_ = 0;  // of requests, and kept

@@ -396,6 +396,7 @@ void AddSets(std::vector<MetricDefinition>& m) {
                         return Labelled{{"complete", s.node->sets.fetched},
                                         {"failed", s.node->sets.fetch_failed},
                                         {"wrong_hash", s.node->sets.wrong_hash},
+                                        {"bad_frame", s.node->sets.bad_frame},
                                         {"wrong_mixed", s.node->sets.wrong_mixed},
                                         {"displaced", s.node->sets.prefetch_displaced}};
                       }));
@@ -428,6 +429,9 @@ void AddSets(std::vector<MetricDefinition>& m) {
                         return Labelled{{"found", s.node->sets.served},
                                         {"not_found", s.node->sets.served_not_found}};
                       }));
+  m.push_back(Counter("overlay_sets_inflated_total",
+                      "Sets fetched that came compressed; part of the complete ones.", "",
+                      [](const MetricSources& s) { return s.node->sets.inflated; }));
   m.push_back(Counter("overlay_sets_compressed_total",
                       "Sets whose compressed form was worth keeping.", "",
                       [](const MetricSources& s) { return s.node->sets.compressed; }));

@@ -114,6 +114,10 @@ struct Limits {
   Duration set_retry_all_min = std::chrono::milliseconds(1500);
   Duration set_retry_all_max = std::chrono::seconds(15);
 
+  // Below this rate of its source a set is asked for compressed (flood/README.md has the figures);
+  // where the rate is not known, beyond this round trip: what is nearer is fast.
+  uint64_t set_zstd_below_bytes_per_second = 50'000'000;
+  Duration set_zstd_beyond_rtt = std::chrono::milliseconds(2);
   // Smaller sets are served as they are: the saving is not worth a wait for the worker.
   size_t set_compress_bytes_min = 4 * kKiB;
 

@@ -36,6 +36,7 @@ class SetFetcherTest : public testing::Test {
       peers.push_back(request.peer.value);
       request_of_[request.peer.value] = request.request;
       offset_of_[request.peer.value] = request.set.offset;
+      takes_zstd_of_[request.peer.value] = request.set.accept_zstd;
     }
     for (const CancelRequest& cancel : Commands<CancelRequest>(out_)) {
       cancelled_.push_back(cancel.peer.value);
@@ -82,11 +83,14 @@ class SetFetcherTest : public testing::Test {
   Limits limits_;
   SlotWindow window_{limits_};
   SetStats stats_;
-  SetFetcher fetcher_{limits_, window_, stats_};
+  ComputeStats compute_stats_;
+  ComputeQueue compute_{limits_, compute_stats_};
+  SetFetcher fetcher_{limits_, window_, stats_, compute_};
   ActionList out_;
   std::vector<FetchedSet> fetched_;
   std::map<uint64_t, RequestId> request_of_;
   std::map<uint64_t, uint64_t> offset_of_;  // of the peer's last request
+  std::map<uint64_t, bool> takes_zstd_of_;
   std::vector<uint64_t> cancelled_;
   std::vector<uint64_t> offenders_;
   std::vector<FetchFailure> failures_;

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "flood/base/compress.h"
 #include "flood/base/crypto.h"
 #include "flood/base/limits.h"
 #include "flood/base/peer_io.h"
@@ -31,6 +32,7 @@ inline constexpr size_t kSetCount = 5;
 struct Content {
   SetKey key;
   std::string bytes;
+  std::string frame;
 };
 // A tx set of each size, but for the last: a quorum set.
 inline const std::array<Content, kSetCount>& Contents() {
@@ -40,6 +42,7 @@ inline const std::array<Content, kSetCount>& Contents() {
     for (size_t i = 0; i < kSetCount; ++i) {
       std::string& bytes = (*contents)[i].bytes;
       bytes = std::string(kSizes[i], static_cast<char>('a' + i));
+      (*contents)[i].frame = std::string(ZstdCompress(Bytes::Copy(bytes).span())->view());
       (*contents)[i].key = {i + 1 < kSetCount ? SetKind::kTxSet : SetKind::kQuorumSet,
                             HashOf<SetHash>(Bytes::Copy(bytes).span())};
     }
@@ -96,6 +99,8 @@ class SetFetcherBooks {
     std::optional<SetHeader> header;
     std::string bytes;  // with those of others before `offset`
     uint64_t offset = 0, total = 0;
+    uint64_t ends_at = 0;  // bytes: those before `offset`, and what comes
+    bool takes_zstd = false;
     bool cancelled = false, overdue = false, refused_range = false;
     Time asked_at, header_at, window_from;
     size_t window_bytes = 0;
@@ -244,7 +249,8 @@ class SetFetcherBooks {
   void Keep(Request& request) {
     Want& want = wants[request.key];
     const std::string bytes = std::exchange(request.bytes, {});
-    if (want.whole || bytes.size() < limits_.set_resume_bytes_min ||
+    const bool is_frame = request.header && request.header->encoding == SetEncoding::kZstd;
+    if (want.whole || is_frame || bytes.size() < limits_.set_resume_bytes_min ||
         bytes.size() >= request.total || bytes.size() <= want.kept.size()) {
       return;
     }

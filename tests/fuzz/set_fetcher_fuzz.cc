@@ -51,6 +51,8 @@ class Fuzz {
     limits.set_fetch_bytes_in_progress_max = in_.Pick(std::array<size_t, 3>{kMiB, 20, 120});
     limits.set_resume_bytes_min = in_.Pick(std::array<size_t, 3>{1, 20, 64 * kKiB});
     limits.set_rate_bytes_min = in_.Pick(std::array<size_t, 3>{1, 20, 64 * kKiB});
+    limits.set_zstd_below_bytes_per_second = in_.Pick(std::array<uint64_t, 3>{1000, 0, kMiB});
+    limits.set_zstd_beyond_rtt = in_.Pick(std::array<Duration, 3>{100ms, 2ms, 1min});
     return limits;
   }
 
@@ -105,6 +107,7 @@ class Fuzz {
     for (SetFetcherModel::Request& request : model_.requests) {
       if (request.id || request.key != ask.set.key || request.peer != ask.peer) continue;
       request.id = ask.request;
+      judge_.Equal("takes zstd", request.takes_zstd, ask.set.accept_zstd);
       return;
     }
     judge_.Differ("asked", "nobody",
@@ -219,20 +222,26 @@ class Fuzz {
       if (how % 8 == 1) header = SetHeader{};
       if (how % 16 == 2) header.encoded_bytes = header.total_bytes += 1;
       if (how % 16 == 3) header.encoded_bytes += 1;
-      if (how % 16 == 4) header.encoding = SetEncoding::kZstd;
+      if (how % 16 == 4 || (request.takes_zstd && how % 4 == 0)) {
+        header.encoding = SetEncoding::kZstd;
+        header.encoded_bytes = Contents()[NumberOf(request.key)].frame.size();
+        if (how % 64 == 16) header.total_bytes += 1;
+      }
       if (how % 32 == 6) header.encoded_bytes = (header.total_bytes = 200) - request.offset;
       if (how % 32 == 5) return SendData(id, request.peer, "early");
       model_.Header(now_, id, header);
       return real_.OnHeader(now_, {request.peer, id, header}, out_);
     }
-    const size_t from = std::min(request.bytes.size(), content.size());
+    const bool is_frame = request.header->encoding == SetEncoding::kZstd;
+    const std::string& encoded = is_frame ? Contents()[NumberOf(request.key)].frame : content;
+    const size_t from = std::min(request.bytes.size(), encoded.size());
     switch (how % 8) {
       case 0:
-        return SendData(id, request.peer, content.substr(from, 7));
+        return SendData(id, request.peer, encoded.substr(from, 7));
       case 1:
         return SendData(id, request.peer, std::string(3, 'z'));
       default:
-        return SendData(id, request.peer, content.substr(from));
+        return SendData(id, request.peer, encoded.substr(from));
     }
   }
   void SendData(RequestId id, PeerId peer, const std::string& bytes) {
@@ -312,7 +321,9 @@ class Fuzz {
   const Limits limits_;
   SlotWindow window_{limits_};
   SetStats stats_;
-  SetFetcher real_{limits_, window_, stats_};
+  ComputeStats compute_stats_;
+  ComputeQueue compute_{limits_, compute_stats_};  // small sets are inflated without it
+  SetFetcher real_{limits_, window_, stats_, compute_};
   SetFetcherModel model_{limits_, window_};
   Judge judge_;
   ActionList out_;

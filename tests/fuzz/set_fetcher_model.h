@@ -138,10 +138,11 @@ class SetFetcherModel : public SetFetcherBooks {
     if (request.cancelled) return;
     const size_t bytes_max = request.key.kind == SetKind::kTxSet ? limits_.tx_set_bytes_max
                                                                  : limits_.quorum_set_bytes_max;
-    // We accept no compression, so what comes is the set, or the rest of it.
-    const bool is_sound = header.encoding == SetEncoding::kIdentity &&
-                          header.encoded_bytes + request.offset == header.total_bytes &&
-                          header.total_bytes <= bytes_max;
+    // What comes is the set, or the rest of it, or a frame that is no longer.
+    const bool fits = header.encoding == SetEncoding::kIdentity
+                          ? header.encoded_bytes + request.offset == header.total_bytes
+                          : request.takes_zstd && header.encoded_bytes <= header.total_bytes;
+    const bool is_sound = fits && header.total_bytes <= bytes_max;
     if (header.found && !is_sound) return Offend(now, request);
     if (header.found && request.offset > 0 && header.total_bytes != request.total) {
       const SetKey key = request.key;
@@ -152,6 +153,7 @@ class SetFetcherModel : public SetFetcherBooks {
     }
     if (header.found) {
       request.total = header.total_bytes;
+      request.ends_at = request.offset + header.encoded_bytes;
       request.window_from = now + 3 * peers_[request.peer].rtt;
       request.window_bytes = request.bytes.size();
       if (!request.overdue) request.window_ends = request.window_from + 500ms;
@@ -166,7 +168,7 @@ class SetFetcherModel : public SetFetcherBooks {
     Request& request = *Find(id);
     if (request.cancelled) return;
     if (!request.header || !request.header->found ||
-        request.bytes.size() + bytes.size() > request.total) {
+        request.bytes.size() + bytes.size() > request.ends_at) {
       return Offend(now, request);
     }
     const SetKey key = request.key;
@@ -176,7 +178,7 @@ class SetFetcherModel : public SetFetcherBooks {
     Request& still = *Find(id);
     still.bytes += bytes;
     Heard(now, still);
-    if (still.bytes.size() == still.total) still.window_ends.reset();
+    if (still.bytes.size() == still.ends_at) still.window_ends.reset();
   }
   // The want that it fulfils, if it does.
   std::optional<std::pair<SetKey, Want>> Ended(Time now, RequestId id, bool complete) {
@@ -188,8 +190,12 @@ class SetFetcherModel : public SetFetcherBooks {
     Measure(now, request);
     Want& want = wants[request.key];
     const bool whole = complete && request.header && request.header->found &&
-                       request.bytes.size() == request.total;
-    const bool is_right = whole && request.bytes == Contents()[NumberOf(request.key)].bytes;
+                       request.bytes.size() == request.ends_at;
+    const Content& content = Contents()[NumberOf(request.key)];
+    const bool is_frame = whole && request.header->encoding == SetEncoding::kZstd;
+    const bool is_right =
+        whole && (is_frame ? request.bytes == content.frame && request.total == content.bytes.size()
+                           : request.bytes == content.bytes);
     const bool is_mixed = request.offset > 0;
     if (!is_right && !whole) Keep(request);
     std::erase_if(requests, [&](const Request& other) { return other.id == id; });
@@ -273,6 +279,7 @@ class SetFetcherModel : public SetFetcherBooks {
       request.silent_at = now + FirstByteTimeout(next->peer);
       request.bytes = std::exchange(want.kept, {});
       request.offset = request.bytes.size();
+      request.takes_zstd = GainsByZstd(now, request);
       request.total = request.offset > 0 ? want.kept_total : 0;
       expected.asked.insert({NumberOf(key), request.peer.value, request.offset});
     }
@@ -283,6 +290,13 @@ class SetFetcherModel : public SetFetcherBooks {
       for (uint32_t i = 0; i < want.passes && wait < 15s; ++i) wait *= 2;
       want.retry_at = now + std::min<Duration>(wait, limits_.set_retry_all_max);
     }
+  }
+  bool GainsByZstd(Time now, const Request& request) {
+    if (request.key.kind == SetKind::kQuorumSet || request.offset > 0) return false;
+    if (const auto rate = RateOf(now, request.peer)) {
+      return *rate < limits_.set_zstd_below_bytes_per_second;
+    }
+    return peers_[request.peer].rtt > limits_.set_zstd_beyond_rtt;
   }
   bool CancelSlowest(Time now, const SetKey& key) {
     for (Request* request : Open(key)) {

@@ -19,7 +19,12 @@ constexpr LedgerSeq kSlot{100};
 
 class SetFetchSim : public testing::Test {
  protected:
-  SetFetchSim() { links().bits_per_second = 200'000'000; }
+  SetFetchSim() {
+    links().bits_per_second = 200'000'000;
+    // Plain answers: only those can be continued.
+    options_.limits.set_zstd_below_bytes_per_second = 0;
+    options_.limits.set_zstd_beyond_rtt = 1h;
+  }
 
   LinkOptions& links() { return options_.link; }
   void Start() {
