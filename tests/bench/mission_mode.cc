@@ -106,7 +106,8 @@ class MissionCore : public BenchCore {
     const std::lock_guard lock(mutex_);
     std::vector<Hash> hashes;
     hashes.swap(not_in_ledger_);
-    return {set_of_slot_[slot], std::move(hashes)};
+    const auto set = set_of_slot_.find(slot);
+    return {set == set_of_slot_.end() ? Hash{} : set->second, std::move(hashes)};
   }
   uint64_t sets_named() {
     const std::lock_guard lock(mutex_);
