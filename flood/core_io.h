@@ -7,8 +7,9 @@
 // Contract
 //   K1  At most one core is attached. CoreAttached begins a session, CoreDetached ends it;
 //       everything between belongs to it, and nothing comes outside but what is not a core's:
-//       the configured peers of file and operator, and an observer's TopQuery (without a fence,
-//       so answered at once). The edge checks session numbers and observers.
+//       the configured peers of file and operator, the bytes of the edge's queues, and an
+//       observer's TopQuery (without a fence, so answered at once). The edge checks session numbers
+//       and observers.
 //   K2  The edge has parsed and bounded what it hands over; flood answers what is wrong with a
 //       value inside by name (CoreRefused or the result of its kind) and goes on.
 //   K3  Envelopes and transactions for the core are pulled: flood hands over at most as many as it
@@ -186,11 +187,17 @@ struct OperatorDisconnect {
   NodeKey key;
 };
 
+// What waits at the edge for the core or observers to read, all calls together; counted against the
+// memory (memory_budget.h). Of no session.
+struct CoreQueues {
+  uint64_t bytes = 0;
+};
+
 using CoreInput =
     std::variant<CoreAttached, CoreDetached, CoreRoom, BroadcastEnvelope, RequestState, StateReply,
                  EnvelopeVerdict, SubmitTransactions, TransactionVerdicts, OfferChunk, FetchSet,
                  CancelFetch, LedgerClosed, TxSetExternalized, TopQuery, CancelTopQuery,
-                 ConfigurePeers, OperatorConnect, OperatorDisconnect>;
+                 ConfigurePeers, OperatorConnect, OperatorDisconnect, CoreQueues>;
 
 // ---- flood -> core
 // ----------------------------------------------------------------------------------------

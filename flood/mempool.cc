@@ -209,6 +209,19 @@ void Mempool::UpdateFull(LaneState& lane) {
   }
 }
 
+std::optional<TxIndex> Mempool::Cheapest() const {
+  const LaneState* fullest = nullptr;
+  const auto share = [](const LaneState& lane) {
+    return static_cast<double>(lane.bytes) /
+           static_cast<double>(std::max<size_t>(lane.bytes_max, 1));
+  };
+  for (const LaneState& lane : lanes_) {
+    if (lane.all.empty()) continue;
+    if (fullest == nullptr || share(lane) > share(*fullest)) fullest = &lane;
+  }
+  return fullest == nullptr ? std::nullopt : std::optional(fullest->all.rbegin()->index);
+}
+
 std::optional<TxIndex> Mempool::NextExpired(Time now) const {
   const std::optional<Time> at = NextExpiry();
   return at && *at <= now ? std::optional(age_.front()) : std::nullopt;

@@ -20,6 +20,8 @@
 //   R7  A lane is full for its peers (FloorFeePerOp) from the moment that it refuses or evicts
 //       until it is below 90 % of its caps again. Why: a floor that flaps costs every peer a
 //       message.
+//   R8  Where memory is short (memory_budget.h) the cheapest of the lane that fills most of its
+//       bytes goes.
 //
 // Bounds   R2; records are of the TxTable, removed by the caller.
 // Cost     O(log n) to add (and for each that must go), remove, re-bid; Top O(returned x log n),
@@ -81,6 +83,8 @@ class Mempool {
   void Remove(TxIndex index);
   // Another bid for one that is here; it is never refused, a lane over its caps evicts.
   void Rebid(TxIndex index, const Bid& bid, std::vector<TxIndex>& displaced);
+  // R8: the one to go, still here; nullopt: there is none.
+  std::optional<TxIndex> Cheapest() const;
   // The oldest that R5 lets go, if its time has come.
   std::optional<TxIndex> NextExpired(Time now) const;
   std::optional<Time> NextExpiry() const;

@@ -12,6 +12,7 @@
 #include "flood/base/ids.h"
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
+#include "flood/memory_budget.h"
 
 namespace overlay::flood {
 
@@ -46,6 +47,7 @@ struct TxStats {
   uint64_t received_bytes = 0;
   uint64_t announced = 0;  // hashes x peers
   uint64_t announcements_received = 0;
+  uint64_t announcements_ill_sized = 0;  // of those: empty, or above the limit; never demanded
   uint64_t demanded = 0;
   uint64_t demand_timeouts = 0;
   uint64_t demand_not_found = 0;
@@ -59,9 +61,12 @@ struct TxStats {
   uint64_t verdict_stale = 0;
   uint64_t verdict_later = 0;
   uint64_t externalized = 0;
-  uint64_t mempool_count = 0;          // gauge
-  uint64_t mempool_bytes = 0;          // gauge
-  uint64_t pending_count = 0;          // gauge
+  uint64_t mempool_count = 0;      // gauge
+  uint64_t mempool_bytes = 0;      // gauge
+  uint64_t pending_count = 0;      // gauge
+  uint64_t answers_cancelled = 0;  // this and the next two: memory was short
+  uint64_t bodies_dropped = 0;
+  uint64_t submissions_without_memory = 0;
   uint64_t tracked_announcements = 0;  // gauge
   Time last_received{};
 };
@@ -92,6 +97,7 @@ struct SetStats {
   uint64_t cached_bytes = 0;        // gauge
   uint64_t quorum_sets = 0;         // gauge
   uint64_t fetching = 0;            // gauge
+  uint64_t without_memory = 0;  // offers, fetches and prefetches refused because memory was short
   Time last_received{};
 };
 
@@ -112,6 +118,15 @@ struct PeerStats {
   std::array<uint64_t, kOffenceCount> offences{};
 };
 
+struct MemoryStats {
+  MemoryBytes bytes{};      // gauges, by pool
+  uint64_t room_bytes = 0;  // gauge: what the pools other than SCP's may hold
+  bool pressed = false;     // gauge
+  uint64_t pressures = 0;   // times that it began
+  std::array<uint64_t, kMemoryPoolCount> freed_bytes{};
+  std::array<uint64_t, kMemoryPoolCount> freed{};  // turns in which something had to go
+};
+
 struct SlotStats {
   LedgerSeq newest_closed;  // gauge; 0: none yet
   LedgerSeq oldest_kept;    // gauge, keep_slots aside
@@ -124,6 +139,7 @@ struct NodeStats {
   SetStats sets;
   ComputeStats compute;
   PeerStats peers;
+  MemoryStats memory;
 };
 
 }  // namespace overlay::flood

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "flood/base/check.h"
+#include "flood/memory_budget.h"
 #include "flood/peers/dial_plan.h"
 #include "flood/peers/peer_directory.h"
 #include "flood/scp_flood.h"
@@ -34,7 +35,8 @@ class OverlayNode::Impl {
         dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"), stats_.peers),
         scp_(limits_, window_, random.Fork("scp"), stats_.scp),
         tx_(limits_, stats_.tx),
-        sets_(limits_, window_, stats_.sets, stats_.compute) {}
+        sets_(limits_, window_, stats_.sets, stats_.compute),
+        memory_(limits_) {}
 
   void OnPeerEvent(Time now, const PeerEvent& event, ActionList& out);
   void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
@@ -80,6 +82,11 @@ class OverlayNode::Impl {
   void WindowMoved(Time now, ActionList& out);
   void TellCorePresence(ActionList& out);
   void ReconsiderConfigured();
+  // ---- memory (R4)
+  MemoryBytes MemoryHeld() const;
+  size_t FreeMemory(const MemoryBudget::Relief& relief, ActionList& out);
+  void BoundMemory(Time now, ActionList& out);
+
   // Takes the offences from `begin` on out of the list, and scores them.
   void Settle(Time now, size_t begin, ActionList& out);
 
@@ -92,6 +99,9 @@ class OverlayNode::Impl {
   TxFlood tx_;
   SetExchange sets_;
   Offences offences_;  // of the input being handled; empty between inputs
+  MemoryBudget memory_;
+  uint64_t core_queue_bytes_ = 0;
+  bool more_to_free_ = false;
   bool core_present_ = false;
 };
 
@@ -133,6 +143,7 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                  [&](const auto& e) { Handle(now, e, out); },
              },
              event);
+  BoundMemory(now, out);
   Settle(now, begin, out);
 }
 
@@ -223,9 +234,11 @@ void OverlayNode::Impl::OnCoreInput(Time now, const CoreInput& input, ActionList
                    ReconsiderConfigured();
                    dial_plan_.OnDeadline(now, out);
                  },
+                 [&](const CoreQueues& i) { core_queue_bytes_ = i.bytes; },
                  [&](const auto& i) { Handle(now, i, out); },
              },
              input);
+  BoundMemory(now, out);
   Settle(now, begin, out);
 }
 
@@ -313,6 +326,66 @@ void OverlayNode::Impl::ReconsiderConfigured() {
   }
 }
 
+// ---- memory -----------------------------------------------------------------------------------
+
+MemoryBytes OverlayNode::Impl::MemoryHeld() const {
+  MemoryBytes held{};
+  const auto set = [&held](MemoryPool pool, uint64_t bytes) {
+    held[static_cast<size_t>(pool)] = bytes;
+  };
+  set(MemoryPool::kScp, scp_.bytes_held());
+  set(MemoryPool::kTxBodies, tx_.body_bytes());
+  set(MemoryPool::kSets, sets_.cached_bytes());
+  set(MemoryPool::kSetsInProgress, sets_.bytes_in_progress());
+  set(MemoryPool::kMempool, tx_.mempool_bytes());
+  set(MemoryPool::kCoreStreams, core_queue_bytes_);
+  return held;
+}
+
+size_t OverlayNode::Impl::FreeMemory(const MemoryBudget::Relief& relief, ActionList& out) {
+  switch (relief.step) {
+    case MemoryStep::kTxBodies:
+      return tx_.FreeBodies(relief.bytes, out);
+    case MemoryStep::kOldSets:
+      return sets_.Free(TxSetCache::Evictable::kOld);
+    case MemoryStep::kMempool:
+      return tx_.FreeCheapest(relief.bytes, out);
+    case MemoryStep::kAnySet:
+      return sets_.Free(TxSetCache::Evictable::kAny);
+  }
+  return 0;
+}
+
+void OverlayNode::Impl::BoundMemory(Time now, ActionList& out) {
+  const bool was_pressed = memory_.is_pressed();
+  more_to_free_ = false;
+  stats_.memory.bytes = MemoryHeld();
+  memory_.Update(stats_.memory.bytes);
+  stats_.memory.room_bytes = memory_.room_bytes();
+  tx_.SetMemoryRoom(memory_.left_bytes());
+  if (!was_pressed && !memory_.is_pressed()) return;
+  if (!was_pressed) ++stats_.memory.pressures;
+  int steps = 0;
+  while (const std::optional<MemoryBudget::Relief> relief = memory_.Next()) {
+    more_to_free_ = steps++ == kMemoryStepsPerTurn;
+    if (more_to_free_) break;
+    const size_t freed = FreeMemory(*relief, out);
+    memory_.OnFreed(relief->step, freed);
+    if (freed == 0) {
+      --steps;
+      continue;
+    }
+    const auto pool = static_cast<size_t>(PoolOf(relief->step));
+    ++stats_.memory.freed[pool];
+    stats_.memory.freed_bytes[pool] += freed;
+  }
+  stats_.memory.pressed = memory_.is_pressed();
+  stats_.memory.bytes = MemoryHeld();
+  if (memory_.is_pressed() == was_pressed) return;
+  sets_.SetMemoryPressed(memory_.is_pressed());
+  tx_.SetMemoryPressed(now, memory_.is_pressed(), out);
+}
+
 void OverlayNode::Impl::Settle(Time now, size_t begin, ActionList& out) {
   const auto is_offence = [](const Action& action) {
     return std::holds_alternative<PeerOffence>(action);
@@ -334,10 +407,12 @@ void OverlayNode::Impl::OnDeadline(Time now, ActionList& out) {
   sets_.OnDeadline(now, out);
   tx_.OnDeadline(now, out);
   dial_plan_.OnDeadline(now, out);
+  BoundMemory(now, out);
   Settle(now, begin, out);
 }
 
 std::optional<Time> OverlayNode::Impl::NextDeadline() const {
+  if (more_to_free_) return Time{};
   Time next = kTimeNever;
   for (const std::optional<Time>& deadline :
        {window_.NextDeadline(), scp_.NextDeadline(), sets_.NextDeadline(), tx_.NextDeadline(),
@@ -360,6 +435,8 @@ void OverlayNode::Impl::CheckInvariants() const {
   scp_.CheckInvariants();
   tx_.CheckInvariants();
   sets_.CheckInvariants();
+  memory_.CheckInvariants();
+  OVERLAY_CHECK(stats_.memory.pressed == memory_.is_pressed());
   OVERLAY_CHECK(offences_.empty());
 }
 

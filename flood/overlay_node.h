@@ -16,6 +16,9 @@
 //       kept slots, CoreStatus, then the mempool's announcements at their rate.
 //   R3  A set is cached before the core is told of it, and a newly cached set is announced to all
 //       peers not known to have it.
+//   R4  After each input, and again at once while that is not done, memory that is over its limit
+//       is freed in the order of memory_budget.h, kMemoryStepsPerTurn steps a turn.
+//       Why: a lump of everything that is over would hold up the envelopes behind it.
 //
 // Bounds   those of the components (base/limits.h).
 // Cost     O(peers) for a broadcast; the rest as each component says. No input costs more than 200
@@ -39,6 +42,9 @@
 #include "flood/trace.h"
 
 namespace overlay::flood {
+
+// A step is one set, or at most 500 transactions: some 300 us.
+inline constexpr int kMemoryStepsPerTurn = 4;
 
 struct NodeOptions {
   NodeKey self;

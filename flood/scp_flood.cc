@@ -361,6 +361,9 @@ std::optional<Time> ScpFlood::NextDeadline() const {
   return state && inbox ? std::min(*state, *inbox) : state ? state : inbox;
 }
 
+size_t ScpFlood::bytes_held() const {
+  return impl_->index_.body_bytes() + impl_->inbox_.redelivery_bytes();
+}
 bool ScpFlood::NamesQuorumSet(const SetHash& hash) const {
   return impl_->index_.NamesQuorumSet(hash);
 }

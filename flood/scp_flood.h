@@ -103,6 +103,8 @@ class ScpFlood {
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
 
+  // Envelopes held, whoever sent them; copies on their way to peers share these.
+  size_t bytes_held() const;
   // True while a kept envelope (from a peer or of the core) names this quorum set.
   bool NamesQuorumSet(const SetHash& hash) const;
   void CheckInvariants() const;  // O(state); tests and the simulator

@@ -84,6 +84,7 @@ class ScpInbox {
   }
   bool IsWaiting(const ScpEntry& entry) const;
   size_t waiting_count() const { return waiting_count_; }
+  size_t redelivery_bytes() const { return redelivery_bytes_; }
   // False: the bound was reached, and the core will be told.
   bool Redeliver(const EnvelopeHash& hash, const Bytes& envelope, LedgerSeq slot,
                  const NodeKey& from);

@@ -42,11 +42,13 @@ void ScpIndex::Remove(ScpEntry& entry) {
 void ScpIndex::SetBody(ScpEntry& entry, const Bytes& body) {
   if (!entry.body.empty()) return;
   entry.body = body;
+  body_bytes_ += body.size();
   ++quorum_sets_[entry.quorum_set];
 }
 
 void ScpIndex::DropBody(ScpEntry& entry) {
   if (entry.body.empty()) return;
+  body_bytes_ -= entry.body.size();
   entry.body = Bytes();
   const auto count = quorum_sets_.find(entry.quorum_set);
   OVERLAY_CHECK(count != quorum_sets_.end());
@@ -150,6 +152,7 @@ void ScpIndex::CheckInvariants() const {
   OVERLAY_CHECK(by_hash_.size() == by_id_.size() && by_hash_.size() == filed_.size());
   absl::flat_hash_map<SetHash, uint32_t> named;
   size_t charged_by_entries = 0;
+  size_t body_bytes = 0;
   for (const auto& [hash, entry] : by_hash_) {
     OVERLAY_CHECK(entry->hash == hash);
     OVERLAY_CHECK(entry->seen || entry->broadcast_session != 0);
@@ -157,10 +160,12 @@ void ScpIndex::CheckInvariants() const {
     OVERLAY_CHECK(!entry->is_state || entry->broadcast_session != 0);
     OVERLAY_CHECK(entry->body.empty() == (entry->keepers == 0 && !entry->is_state));
     if (!entry->body.empty()) ++named[entry->quorum_set];
+    body_bytes += entry->body.size();
     OVERLAY_CHECK((entry->account != 0) == (entry->seen && entry->broadcast_session == 0));
     charged_by_entries += entry->account != 0 ? 1 : 0;
   }
   OVERLAY_CHECK(named == quorum_sets_);
+  OVERLAY_CHECK(body_bytes == body_bytes_);
   size_t charged = 0;
   size_t gone = 0;
   for (const auto& [id, account] : accounts_) {

@@ -92,6 +92,7 @@ class ScpIndex {
   void DropBody(ScpEntry& entry);
 
   size_t size() const { return by_hash_.size(); }
+  size_t body_bytes() const { return body_bytes_; }
   // What is to go at the bound (R4); the index is not empty.
   ScpEntry& Victim() const;
   // The first entry with a slot of at least this; nullptr: none.
@@ -139,6 +140,7 @@ class ScpIndex {
   absl::flat_hash_map<SetHash, uint32_t> quorum_sets_;  // entries with a body that name it
   absl::flat_hash_set<PeerOrdinal> live_;
   uint64_t last_id_ = 0;
+  size_t body_bytes_ = 0;  // of all entries
 
   absl::btree_map<uint32_t, Account> accounts_;
   absl::flat_hash_map<NodeKey, uint32_t> account_of_;

@@ -1,5 +1,7 @@
 #include "flood/set_exchange.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -150,6 +152,10 @@ void SetExchange::NameFromPeer(Time now, PeerId peer, const SetKey& key, LedgerS
   }
   if (offers_.IsOpen(key)) return;  // on its way from the core
   const bool is_new = !fetcher_.IsWanted(key);
+  if (is_new && memory_pressed_) {
+    ++stats_.without_memory;
+    return;
+  }
   if (!fetcher_.Prefetch(now, key, slot, peer, out) || !is_new) return;
   for (PeerId holder : HoldersOf(key)) fetcher_.AddSource(now, key, holder, out);
 }
@@ -194,6 +200,16 @@ void SetExchange::OnOfferChunk(Time now, const OfferChunk& chunk, ActionList& ou
                                          .field = "offer.hash",
                                          .value = chunk.key.hash.Hex(),
                                          .expected = "a hash that is not all zeros"}));
+    return;
+  }
+  if (memory_pressed_ && chunk.offset == 0 && !offers_.IsOpen(chunk.key)) {
+    ++stats_.without_memory;
+    out.push_back(CoreOutput(CoreRefused{.stream = CoreRefused::Stream::kTxSets,
+                                         .id = std::nullopt,
+                                         .key = chunk.key,
+                                         .field = "offer.total_bytes",
+                                         .value = fmt::format("{}", chunk.total_bytes),
+                                         .expected = "nothing now: memory is short, offer again"}));
     return;
   }
   std::optional<CompletedOffer> offer = offers_.OnChunk(chunk, out);
@@ -266,6 +282,11 @@ void SetExchange::OnFetch(Time now, const FetchSet& fetch, ActionList& out) {
   }
   if (fetch.slot && !fetch.until_cancelled && !window_.IsKept(*fetch.slot)) {
     out.push_back(CoreOutput(FetchFailed{key, FetchFailure::kExpired}));
+    return;
+  }
+  if (memory_pressed_ && !fetcher_.IsWanted(key)) {
+    ++stats_.without_memory;
+    out.push_back(CoreOutput(FetchFailed{key, FetchFailure::kNoRoom}));
     return;
   }
   SetFetcher::CoreFetch want{.key = key,
@@ -344,7 +365,7 @@ void SetExchange::CheckInvariants() const {
   compute_.CheckInvariants();
   fetcher_.CheckInvariants();
   server_.CheckInvariants();
-  OVERLAY_CHECK(offers_.open_count() <= limits_.core_offers_open_max);
+  offers_.CheckInvariants();
   for (const auto& [id, peer] : peers_) {
     OVERLAY_CHECK(peer.has.size() <= limits_.have_sets_per_peer_max);
     OVERLAY_CHECK(peer.has.size() == peer.has_by_slot.size());

@@ -18,6 +18,9 @@
 //       that it broadcast. Envelopes that nobody judged only make guests.
 //   R6  A fetch by the core ends in exactly one of SetAvailable and FetchFailed (cancelled,
 //       expired, no room).
+//   R7  Where memory is short (memory_budget.h) no offer and no fetch is begun: the core is told by
+//       name, an envelope's set is fetched when it is named again. What the core has broadcast a
+//       name of is wanted all the same.
 //
 // Bounds   those of the parts; R4.
 // Cost     O(peers) when a set enters the cache; O(log n) else, plus hashing what arrives.
@@ -79,9 +82,16 @@ class SetExchange : private SetShelf {
   std::optional<Time> NextDeadline() const;
 
   const Bytes* Find(const SetKey& key) const;
-  size_t bytes_held() const {
-    return tx_sets_.bytes() + quorum_sets_.bytes() + fetcher_.bytes_in_progress();
+  // ---- memory (R7)
+  void SetMemoryPressed(bool pressed) { memory_pressed_ = pressed; }
+  // Lets one cached set go. Its bytes; 0: there is none of that kind.
+  size_t Free(TxSetCache::Evictable which) {
+    const size_t bytes = tx_sets_.Evict(which);
+    UpdateGauges();
+    return bytes;
   }
+  size_t cached_bytes() const { return tx_sets_.bytes() + quorum_sets_.bytes(); }
+  size_t bytes_in_progress() const { return fetcher_.bytes_in_progress() + offers_.bytes(); }
   // Time from first request to complete set, of those fetched since the last call (metrics).
   std::vector<Duration> TakeFetchTimes() { return std::exchange(fetch_times_, {}); }
   void CheckInvariants() const;
@@ -116,6 +126,7 @@ class SetExchange : private SetShelf {
   SetServer server_;
   SetOffers offers_;
   absl::btree_map<PeerId, Peer> peers_;
+  bool memory_pressed_ = false;        // R7
   std::vector<Duration> fetch_times_;  // kFetchTimesMax at most
 };
 

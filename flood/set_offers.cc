@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "flood/base/check.h"
+
 namespace overlay::flood {
 namespace {
 
@@ -20,6 +22,11 @@ void Refuse(const SetKey& key, std::string field, std::string value, std::string
 
 }  // namespace
 
+void SetOffers::Close(absl::btree_map<SetKey, Open>::iterator it) {
+  bytes_ -= it->second.bytes.size();
+  open_.erase(it);
+}
+
 std::optional<CompletedOffer> SetOffers::OnChunk(const OfferChunk& chunk, ActionList& out) {
   const SetKey& key = chunk.key;
   auto it = open_.find(key);
@@ -27,7 +34,7 @@ std::optional<CompletedOffer> SetOffers::OnChunk(const OfferChunk& chunk, Action
     const size_t bytes_max =
         key.kind == SetKind::kTxSet ? limits_.tx_set_bytes_max : limits_.quorum_set_bytes_max;
     if (chunk.total_bytes == 0 || chunk.total_bytes > bytes_max) {
-      if (it != open_.end()) open_.erase(it);
+      if (it != open_.end()) Close(it);
       Refuse(key, "offer.total_bytes", fmt::format("{}", chunk.total_bytes),
              fmt::format("1 to {}", bytes_max), out);
       return std::nullopt;
@@ -39,12 +46,13 @@ std::optional<CompletedOffer> SetOffers::OnChunk(const OfferChunk& chunk, Action
              out);
       return std::nullopt;
     }
-    it = open_.insert_or_assign(key, Open{}).first;
+    if (it != open_.end()) Close(it);
+    it = open_.try_emplace(key).first;
     it->second.slot = chunk.slot;
     it->second.total_bytes = chunk.total_bytes;
   } else if (it == open_.end() || chunk.offset != it->second.bytes.size()) {
     const uint64_t expected = it == open_.end() ? 0 : it->second.bytes.size();
-    if (it != open_.end()) open_.erase(it);
+    if (it != open_.end()) Close(it);
     Refuse(key, "offer.offset", fmt::format("{}", chunk.offset),
            fmt::format("{}, where the chunk before ended", expected), out);
     return std::nullopt;
@@ -57,16 +65,19 @@ std::optional<CompletedOffer> SetOffers::OnChunk(const OfferChunk& chunk, Action
     const std::string expected =
         fmt::format("1 to {} bytes of the {} that the first chunk announced",
                     offer.total_bytes - offer.bytes.size(), offer.total_bytes);
-    open_.erase(it);
+    Close(it);
     Refuse(key, "offer.data", value, expected, out);
     return std::nullopt;
   }
   offer.bytes.Append(chunk.data.span());
+  bytes_ += chunk.data.size();
   offer.hash.Update(chunk.data.span());
   if (offer.bytes.size() < offer.total_bytes) return std::nullopt;
 
   const SetHash hash{offer.hash.Finish()};
+  const size_t size = offer.bytes.size();
   CompletedOffer completed{key, offer.slot, offer.bytes.Finish()};
+  bytes_ -= size;
   open_.erase(it);
   if (hash != key.hash) {
     Refuse(key, "offer.hash", key.hash.Hex(),
@@ -74,6 +85,13 @@ std::optional<CompletedOffer> SetOffers::OnChunk(const OfferChunk& chunk, Action
     return std::nullopt;
   }
   return completed;
+}
+
+void SetOffers::CheckInvariants() const {
+  OVERLAY_CHECK(open_.size() <= limits_.core_offers_open_max);
+  size_t bytes = 0;
+  for (const auto& [key, offer] : open_) bytes += offer.bytes.size();
+  OVERLAY_CHECK(bytes == bytes_);
 }
 
 }  // namespace overlay::flood

@@ -38,10 +38,15 @@ class SetOffers {
   // A refusal is appended to `out` as CoreRefused.
   std::optional<CompletedOffer> OnChunk(const OfferChunk& chunk, ActionList& out);
   // The core went: what was begun is discarded.
-  void OnCoreDetached() { open_.clear(); }
+  void OnCoreDetached() {
+    open_.clear();
+    bytes_ = 0;
+  }
 
   bool IsOpen(const SetKey& key) const { return open_.contains(key); }
   size_t open_count() const { return open_.size(); }
+  size_t bytes() const { return bytes_; }  // arrived of those open
+  void CheckInvariants() const;
 
  private:
   struct Open {
@@ -52,7 +57,10 @@ class SetOffers {
   };
 
   const Limits& limits_;
+  void Close(absl::btree_map<SetKey, Open>::iterator it);
+
   absl::btree_map<SetKey, Open> open_;  // core_offers_open_max at most
+  size_t bytes_ = 0;                    // sum over open_
 };
 
 }  // namespace overlay::flood

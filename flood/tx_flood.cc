@@ -83,12 +83,15 @@ TxRequestTracker::Allowance TxFlood::Impl::Allowance() const {
   const size_t in_flight = tracker_.in_flight_count();
   TxRequestTracker::Allowance allowance;
   allowance.count = rest(limits_.demands_total_max, in_flight);
-  allowance.bytes = SIZE_MAX;
+  allowance.bytes = rest(body_bytes_max_, body_bytes());
   if (judges_) {
     allowance.count =
         std::min(allowance.count, rest(PendingCountMax(), offers_.pending_count() + in_flight));
-    allowance.bytes = rest(PendingBytesMax(), offers_.pending_bytes() + tracker_.in_flight_bytes());
+    allowance.bytes =
+        std::min(allowance.bytes,
+                 rest(PendingBytesMax(), offers_.pending_bytes() + tracker_.in_flight_bytes()));
   }
+  if (memory_pressed_) allowance.count = 0;
   return allowance;
 }
 
@@ -137,6 +140,64 @@ void TxFlood::Impl::TellFloor(Time now, ActionList& out) {
   floor_told_ = floor;
   floor_at_ = now + kFloorInterval;
   for (const auto& [id, peer] : peers_) out.emplace_back(PeerCommand(SendTxControl{id, floor}));
+}
+
+// ---- memory
+
+void TxFlood::Impl::SetMemoryPressed(Time now, bool pressed, ActionList& out) {
+  memory_pressed_ = pressed;
+  Finish(now, out);
+}
+
+size_t TxFlood::Impl::CancelAnswer(ActionList& out) {
+  auto heaviest = peers_.end();
+  for (auto it = peers_.begin(); it != peers_.end(); ++it) {
+    if (it->second.answer_bytes == 0) continue;
+    if (heaviest == peers_.end() || it->second.answer_bytes > heaviest->second.answer_bytes)
+      heaviest = it;
+  }
+  if (heaviest == peers_.end()) return 0;
+  PeerState& peer = heaviest->second;
+  const auto answer =
+      std::min_element(peer.answers.begin(), peer.answers.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
+  const size_t bytes = answer->second;
+  out.emplace_back(PeerCommand(CancelRequest{heaviest->first, answer->first}));
+  peer.answers.erase(answer);  // its end has no effect any more
+  peer.answer_bytes -= bytes;
+  answer_bytes_ -= bytes;
+  return bytes;
+}
+
+size_t TxFlood::Impl::FreeBodies(size_t bytes, ActionList& out) {
+  size_t freed = 0;
+  for (size_t i = 0; i < kTurnCountMax && freed < bytes; ++i) {
+    if (const size_t cancelled = CancelAnswer(out)) {
+      freed += cancelled;
+      ++stats_.answers_cancelled;
+      continue;
+    }
+    const std::optional<TxIndex> oldest = offers_.oldest_pending();
+    if (!oldest) break;
+    freed += table_[*oldest].body.size();
+    ++stats_.bodies_dropped;
+    Remove(*oldest);
+  }
+  UpdateStats();
+  return freed;
+}
+
+size_t TxFlood::Impl::FreeCheapest(size_t bytes, ActionList&) {
+  size_t freed = 0;
+  for (size_t i = 0; i < kTurnCountMax && freed < bytes; ++i) {
+    const std::optional<TxIndex> cheapest = mempool_.Cheapest();
+    if (!cheapest) break;
+    freed += table_[*cheapest].body.size();
+    ++stats_.evicted;
+    Remove(*cheapest);
+  }
+  UpdateStats();
+  return freed;
 }
 
 void TxFlood::Impl::UpdateStats() {
@@ -198,12 +259,15 @@ void TxFlood::Impl::CheckInvariants() const {
     OVERLAY_CHECK(!tracker_.IsTracked(table_[i].hash));
     OVERLAY_CHECK(memory_.Find(table_[i].hash) != TxFate::kExternalized);
   }
+  size_t answer_bytes = 0;
   for (const auto& [id, peer] : peers_) {
     size_t bytes = 0;
     for (const auto& [request, size] : peer.answers) bytes += size;
     OVERLAY_CHECK(bytes == peer.answer_bytes && bytes <= limits_.bodies_queue_bytes_max);
+    answer_bytes += bytes;
     OVERLAY_CHECK(peer.paused == tracker_.IsPaused(id));
   }
+  OVERLAY_CHECK(answer_bytes == answer_bytes_);
 }
 
 // ---- facade
@@ -263,6 +327,16 @@ void TxFlood::OnCancelTopQuery(Time, const CancelTopQuery& cancel) {
 }
 void TxFlood::OnDeadline(Time now, ActionList& out) { impl_->OnDeadline(now, out); }
 std::optional<Time> TxFlood::NextDeadline() const { return impl_->NextDeadline(); }
+void TxFlood::SetMemoryPressed(Time now, bool pressed, ActionList& out) {
+  impl_->SetMemoryPressed(now, pressed, out);
+}
+void TxFlood::SetMemoryRoom(uint64_t bytes) { impl_->SetMemoryRoom(bytes); }
+size_t TxFlood::FreeBodies(size_t bytes, ActionList& out) { return impl_->FreeBodies(bytes, out); }
+size_t TxFlood::FreeCheapest(size_t bytes, ActionList& out) {
+  return impl_->FreeCheapest(bytes, out);
+}
+size_t TxFlood::body_bytes() const { return impl_->body_bytes(); }
+size_t TxFlood::mempool_bytes() const { return impl_->mempool_bytes(); }
 size_t TxFlood::pending_count() const { return impl_->pending_count(); }
 size_t TxFlood::pooled_count() const { return impl_->pooled_count(); }
 bool TxFlood::IsPooled(const TxHash& hash) const { return impl_->IsPooled(hash); }

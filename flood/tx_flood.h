@@ -47,6 +47,12 @@
 //   R12 Of what was externalized, kExternalizedPerTurn are taken at a time; the rest follows at
 //       once (NextDeadline), other inputs in between, and ExternalizedApplied comes with the last.
 //       Why: a ledger's thousands in one go are milliseconds that an envelope would wait.
+//   R13 Where memory is short (memory_budget.h) nothing is demanded, bodies that come are let go
+//       and may be announced again, demands of peers are answered not-found, submissions `full`. To
+//       free memory, answers under way are cancelled, of the peer with most of them first, then the
+//       oldest pending ones go, and only when asked for the mempool's cheapest. Demands never take
+//       more than half of the memory that is left. Why: else they would themselves be what it is
+//       short of, and sets would go for bodies that have not come yet.
 //
 // Bounds   those of the components; kTopQueriesWaitingMax fences.
 // Cost     O(peers) to admit; O(log pool) to place; one table look-up for an announcement of what
@@ -110,6 +116,18 @@ class TxFlood {
 
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
+
+  // ---- memory (R13)
+  void SetMemoryPressed(Time now, bool pressed, ActionList& out);
+  // What all pools together may still grow by: demands under way take half of it at most.
+  void SetMemoryRoom(uint64_t bytes);
+  // Lets go of some, until `bytes` are free or the turn's share of work is done. Those freed; 0:
+  // there are none.
+  size_t FreeBodies(size_t bytes, ActionList& out);
+  size_t FreeCheapest(size_t bytes, ActionList& out);
+  // Pending ones, demands under way and answers to peers.
+  size_t body_bytes() const;
+  size_t mempool_bytes() const;
 
   // For AttachStatus and `overlayctl`.
   size_t pending_count() const;

@@ -112,6 +112,12 @@ SubmitResult TxFlood::Impl::SubmitNew(Time now, TxRecord record, SubmitResult re
     result.outcome = SubmitOutcome::kDuplicate;
     return result;
   }
+  if (memory_pressed_ && !was_pending) {
+    ++stats_.submissions_without_memory;
+    result.outcome = SubmitOutcome::kFull;
+    result.detail = "memory is short";
+    return result;
+  }
   if (was_pending) {
     offers_.Remove(*index);
     table_[*index].bid = record.bid;

@@ -58,6 +58,15 @@ class TxFlood::Impl {
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
 
+  void SetMemoryPressed(Time now, bool pressed, ActionList& out);
+  void SetMemoryRoom(uint64_t bytes) { body_bytes_max_ = body_bytes() + bytes / 2; }
+  size_t FreeBodies(size_t bytes, ActionList& out);
+  size_t FreeCheapest(size_t bytes, ActionList& out);
+  size_t body_bytes() const {
+    return offers_.pending_bytes() + tracker_.in_flight_bytes() + answer_bytes_;
+  }
+  size_t mempool_bytes() const { return mempool_.bytes(); }
+
   size_t pending_count() const { return offers_.pending_count(); }
   size_t pooled_count() const { return mempool_.count(); }
   bool IsPooled(const TxHash& hash) const {
@@ -79,6 +88,9 @@ class TxFlood::Impl {
   PeerState* Find(PeerId id) {
     const auto it = peers_.find(id);
     return it == peers_.end() ? nullptr : &it->second;
+  }
+  bool IsLegalSize(const InvEntry& entry) const {
+    return entry.size_bytes > 0 && entry.size_bytes <= limits_.transaction_bytes_max;
   }
   bool IsFetchable(const InvEntry& entry) const;
   void TakeBody(Time now, const BodyReceived& received, PeerState& peer, bool late,
@@ -110,6 +122,7 @@ class TxFlood::Impl {
   size_t PendingCountMax() const;
   size_t PendingBytesMax() const;
   void UpdateStats();
+  size_t CancelAnswer(ActionList& out);
 
   const Limits& limits_;
   TxStats& stats_;
@@ -123,10 +136,13 @@ class TxFlood::Impl {
   absl::btree_map<PeerId, PeerState> peers_;
   std::vector<PeerSlot> free_slots_;  // used before and free now
   PeerSlot slot_count_ = 0;
+  size_t answer_bytes_ = 0;  // sum over peers_
 
   // Until a core has said otherwise, nothing is valid by arrival; kept while no core is attached.
   bool judges_ = true;
   bool delivers_ = false;
+  bool memory_pressed_ = false;            // R13
+  uint64_t body_bytes_max_ = UINT64_MAX;   // R13: with what is demanded
   uint64_t applied_number_ = 0;            // of this session
   std::vector<TopQuery> waiting_queries_;  // in order of arrival
   // What is left of TxSetExternalized inputs; the daemon bounds the hashes of one, and its calls.

@@ -38,13 +38,14 @@ void TxFlood::Impl::OnPeerDisconnected(Time now, PeerId id, ActionList& out) {
   if (it == peers_.end()) return;
   tracker_.RemovePeer(id);
   advertiser_.RemovePeer(it->second.slot);
+  answer_bytes_ -= it->second.answer_bytes;
   free_slots_.push_back(it->second.slot);
   peers_.erase(it);
   Finish(now, out);
 }
 
 bool TxFlood::Impl::IsFetchable(const InvEntry& entry) const {
-  if (entry.size_bytes == 0 || entry.size_bytes > limits_.transaction_bytes_max) return false;
+  if (!IsLegalSize(entry)) return false;
   if (table_.Find(entry.hash) || memory_.Find(entry.hash)) return false;
   return entry.fee_per_op >= mempool_.FloorFeePerOp(entry.lane);
 }
@@ -57,6 +58,8 @@ void TxFlood::Impl::OnInv(Time now, PeerId id, const Inv& inv, ActionList& out) 
   for (const InvEntry& entry : inv.entries) {
     if (const std::optional<TxIndex> held = table_.Find(entry.hash)) {
       table_.SetKnows(*held, peer->slot);
+    } else if (!IsLegalSize(entry)) {
+      ++stats_.announcements_ill_sized;
     } else if (IsFetchable(entry)) {
       wanted.push_back(entry);
     }
@@ -83,7 +86,8 @@ void TxFlood::Impl::OnBodiesRequested(const BodiesRequested& requested, ActionLi
   for (const TxHash& hash : requested.data.hashes) {
     const std::optional<TxIndex> index = table_.Find(hash);
     BodyAnswer& one = answer.answers.emplace_back(BodyAnswer{hash, BodyOutcome::kNotFound, {}});
-    const size_t size = index && table_[*index].pooled ? table_[*index].body.size() : 0;
+    const bool served = index && table_[*index].pooled && !memory_pressed_;
+    const size_t size = served ? table_[*index].body.size() : 0;
     if (size == 0 || peer->answer_bytes + bytes + size > limits_.bodies_queue_bytes_max) {
       ++stats_.not_found_served;
       continue;
@@ -102,6 +106,7 @@ void TxFlood::Impl::OnBodiesRequested(const BodiesRequested& requested, ActionLi
   if (bytes > 0) {
     peer->answers[requested.request] += bytes;
     peer->answer_bytes += bytes;
+    answer_bytes_ += bytes;
   }
   out.emplace_back(PeerCommand(std::move(answer)));
 }
@@ -112,6 +117,7 @@ void TxFlood::Impl::OnAnswerDone(const AnswerDone& done) {
   const auto it = peer->answers.find(done.request);
   if (it == peer->answers.end()) return;
   peer->answer_bytes -= it->second;
+  answer_bytes_ -= it->second;
   peer->answers.erase(it);
 }
 
@@ -176,6 +182,11 @@ void TxFlood::Impl::TakeFromPeer(Time now, TxRecord record, const PeerState& pee
   const bool over = offers_.pending_count() + tracker_.in_flight_count() >= PendingCountMax() ||
                     offers_.pending_bytes() + record.body.size() > PendingBytesMax();
   if (late && judges_ && over) return;
+  if (memory_pressed_) {
+    tracker_.Forget(record.hash);
+    ++stats_.bodies_dropped;
+    return;
+  }
   std::vector<PeerId> announcers;
   tracker_.Forget(record.hash, &announcers);
   ++stats_.received_new;

@@ -181,18 +181,36 @@ std::tuple<int, LedgerSeq, uint64_t> TxSetCache::EvictionRank(const Entry& entry
   return {standing, slot, entry.order};
 }
 
+TxSetCache::Entries::iterator TxSetCache::Victim(const SetHash* spared) {
+  auto victim = entries_.end();
+  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+    if (spared != nullptr && it->first == *spared) continue;
+    if (victim == entries_.end() || EvictionRank(it->second) < EvictionRank(victim->second))
+      victim = it;
+  }
+  return victim;
+}
+
 void TxSetCache::ShrinkAll(const SetHash& inserted) {
   while (bytes_ > limits_.set_cache_bytes_max) {
     if (DropLeastFrame(/*of_guests_only=*/false)) continue;
     if (entries_.size() == 1) return;
-    auto victim = entries_.end();
-    for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-      if (it->first == inserted) continue;
-      if (victim == entries_.end() || EvictionRank(it->second) < EvictionRank(victim->second))
-        victim = it;
-    }
+    Erase(Victim(&inserted));
+  }
+}
+
+size_t TxSetCache::Evict(Evictable which) {
+  const size_t before = bytes_;
+  if (DropLeastFrame(/*of_guests_only=*/false)) return before - bytes_;
+  while (bytes_ == before) {  // an empty one frees nothing
+    const auto victim = Victim(nullptr);
+    if (victim == entries_.end()) return 0;
+    const Entry& entry = victim->second;
+    const bool closed = entry.slot && *entry.slot <= window_.newest_closed();
+    if (which == Evictable::kOld && !entry.guest && !closed) return 0;
     Erase(victim);
   }
+  return before - bytes_;
 }
 
 void TxSetCache::CheckInvariants() const {

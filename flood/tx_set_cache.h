@@ -21,6 +21,8 @@
 //       before any set goes: those of guests first. One that went is not made again.
 //       Why: a frame saves bytes on the wire; a set that had to go for it would cost a fetch. To
 //       make it again and again under pressure would cost more than it saves.
+//   R6  Where memory is short (memory_budget.h) they go one by one in that order, down to the sets
+//       of slots that are not closed; those only when asked for any.
 //
 // Bounds   Limits::set_cache_bytes_max, set_cache_guest_bytes_max; a set is tx_set_bytes_max at
 //     most.
@@ -69,6 +71,10 @@ class TxSetCache {
   // Evicts what the window no longer keeps.
   void OnWindowMoved();
 
+  // R6: lets one go. Its bytes; 0: there is none of that kind.
+  enum class Evictable : uint8_t { kOld, kAny };
+  size_t Evict(Evictable which);
+
   // The sets of the slots kept and those without a slot, newest slot first.
   struct Listed {
     SetHash hash;
@@ -105,6 +111,8 @@ class TxSetCache {
   Entries::iterator Erase(Entries::iterator it);
   void ShrinkGuests(const SetHash& inserted);
   void ShrinkAll(const SetHash& inserted);
+  // The first to go but `spared`; end() if there is no other.
+  Entries::iterator Victim(const SetHash* spared);
   // Lower goes first.
   std::tuple<int, LedgerSeq, uint64_t> EvictionRank(const Entry& entry) const;
 

@@ -28,6 +28,7 @@ class AttachCall : public RpcHandler {
   // Says `detached` where it can go at once, and ends the call with `status`.
   void EndSession(v1::Detached::Reason reason, const grpc::Status& status);
   std::optional<Time> writing_since() const;
+  size_t queued_bytes() const { return out_.bytes(); }
 
  private:
   void Pump(Time now);

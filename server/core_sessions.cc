@@ -432,6 +432,20 @@ void CoreSessions::OnTurn(Time now) {
     CheckStuck(now, session);
     if (session->end_wanted) End(now, session, *session->end_wanted);
   });
+  ReportQueues(now);
+}
+
+void CoreSessions::ReportQueues(Time now) {
+  uint64_t bytes = 0;
+  ForEachSession([&](CoreSession* session) {
+    if (session->attach != nullptr) bytes += session->attach->queued_bytes();
+    for (const SessionCall* call : session->calls) bytes += call->queued_bytes();
+  });
+  const uint64_t change = bytes > queues_told_ ? bytes - queues_told_ : queues_told_ - bytes;
+  // Not each message: the memory is counted in megabytes.
+  if (change < kQueuesReportBytes && (bytes > 0 || change == 0)) return;
+  queues_told_ = bytes;
+  node_->OnCoreInput(now, flood::CoreQueues{bytes});
 }
 
 std::optional<Time> CoreSessions::NextDeadline() const {

@@ -53,6 +53,7 @@ class TxSetsCall;
 inline constexpr size_t kObserverCountMax = 4;
 inline constexpr Duration kUnresponsiveAfter = std::chrono::seconds(15);
 inline constexpr uint32_t kApiVersion = 1;
+inline constexpr uint64_t kQueuesReportBytes = 64 * kKiB;
 
 struct CoreSessionsOptions {
   NodeKey self;
@@ -168,6 +169,8 @@ class CoreSessions : public CoreSink {
   void ToAllAttached(Time now, const v1::AttachEvent& event);
   grpc::Status CheckAttach(const v1::AttachRequest& request);
   void CheckStuck(Time now, CoreSession* session);
+  // Tells the node what waits for the clients to read.
+  void ReportQueues(Time now);
   template <class Function>
   void ForEachSession(Function&& function);
 
@@ -179,6 +182,7 @@ class CoreSessions : public CoreSink {
   std::vector<std::unique_ptr<CoreSession>> observers_;
   std::map<PeerId, PeerInfo> peers_;
   SessionCounters counters_;
+  uint64_t queues_told_ = 0;
   bool dirty_ = false;
   bool draining_ = false;
 };

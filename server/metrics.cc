@@ -207,7 +207,7 @@ void AddPeers(std::vector<MetricDefinition>& m) {
                         Labelled out;
                         for (size_t i = 0; i < kOffenceCount; ++i) {
                           out.emplace_back(std::string(OffenceName(static_cast<Offence>(i))),
-                                           s.node->peers.offences[i] + s.transport->offences[i]);
+                                           s.node->peers.offences[i]);
                         }
                         return out;
                       }));
@@ -339,6 +339,9 @@ void AddTx(std::vector<MetricDefinition>& m) {
       "direction", "flood.advertised", [](const MetricSources& s) {
         return Labelled{{"out", s.node->tx.announced}, {"in", s.node->tx.announcements_received}};
       }));
+  m.push_back(Counter("overlay_tx_announcements_ill_sized_total",
+                      "Of those in, the empty and the oversized ones: never demanded.", "",
+                      [](const MetricSources& s) { return s.node->tx.announcements_ill_sized; }));
   m.push_back(Counter("overlay_tx_demanded_total", "Hashes demanded.", "flood.demanded",
                       [](const MetricSources& s) { return s.node->tx.demanded; }));
   m.push_back(ByLabel("overlay_tx_demands_failed_total", MetricType::Counter,
@@ -385,6 +388,50 @@ void AddTx(std::vector<MetricDefinition>& m) {
       Gauge("overlay_tx_last_received_age_seconds",
             "Age of the last transaction of any peer; -1: none yet.", "",
             [](const MetricSources& s) { return AgeSeconds(s.now, s.node->tx.last_received); }));
+}
+
+// One figure a pool.
+template <class Read>
+MetricDefinition ByPool(std::string name, MetricType type, std::string help, Read read) {
+  return ByLabel(std::move(name), type, std::move(help), "pool", "",
+                 [read](const MetricSources& s) {
+                   Labelled figures;
+                   for (size_t i = 0; i < flood::kMemoryPoolCount; ++i) {
+                     const auto pool = static_cast<flood::MemoryPool>(i);
+                     figures.emplace_back(flood::MemoryPoolName(pool), read(s.node->memory, i));
+                   }
+                   return figures;
+                 });
+}
+
+void AddMemory(std::vector<MetricDefinition>& m) {
+  using flood::MemoryStats;
+  m.push_back(ByPool("overlay_memory_bytes", MetricType::Gauge,
+                     "Bytes of payloads held, by pool; `memory.max` bounds them together.",
+                     [](const MemoryStats& memory, size_t pool) { return memory.bytes[pool]; }));
+  m.push_back(Gauge("overlay_memory_room_bytes",
+                    "What the pools other than SCP's may hold together now.", "",
+                    [](const MetricSources& s) { return s.node->memory.room_bytes; }));
+  m.push_back(Gauge("overlay_memory_pressed_count",
+                    "1 while they hold more than that: nothing is admitted to them.", "",
+                    [](const MetricSources& s) { return s.node->memory.pressed ? 1 : 0; }));
+  m.push_back(Counter("overlay_memory_pressures_total", "Times that it began.", "",
+                      [](const MetricSources& s) { return s.node->memory.pressures; }));
+  m.push_back(ByPool("overlay_memory_freed_total", MetricType::Counter,
+                     "Times that something of a pool had to go because of it: sets, and up to 500 "
+                     "transactions at a time.",
+                     [](const MemoryStats& memory, size_t pool) { return memory.freed[pool]; }));
+  m.push_back(
+      ByPool("overlay_memory_freed_bytes_total", MetricType::Counter, "Bytes of them.",
+             [](const MemoryStats& memory, size_t pool) { return memory.freed_bytes[pool]; }));
+  m.push_back(ByLabel("overlay_memory_refused_total", MetricType::Counter,
+                      "What was refused or let go because of it.", "what", "",
+                      [](const MetricSources& s) {
+                        return Labelled{{"submissions", s.node->tx.submissions_without_memory},
+                                        {"bodies", s.node->tx.bodies_dropped},
+                                        {"answers", s.node->tx.answers_cancelled},
+                                        {"sets", s.node->sets.without_memory}};
+                      }));
 }
 
 void AddSets(std::vector<MetricDefinition>& m) {
@@ -559,6 +606,7 @@ const std::vector<MetricDefinition>& MetricDefinitions() {
     AddTx(m);
     AddSets(m);
     AddCompute(m);
+    AddMemory(m);
     AddCore(m);
     return m;
   }();

@@ -180,6 +180,7 @@ void ScpCall::OnVerdict(Time now, const v1::ScpVerdict& verdict) {
 
 void ScpCall::DeliverEnvelope(Time now, const grpc::ByteBuffer& message) {
   envelopes_.push_back({message, now});
+  envelope_bytes_ += message.Length();
   Pump(now);
 }
 
@@ -196,6 +197,7 @@ std::optional<grpc::ByteBuffer> ScpCall::Produce() {
   std::optional<grpc::ByteBuffer> message = SessionCall::Produce();
   if (!message && !envelopes_.empty()) {
     message = std::move(envelopes_.front().message);
+    envelope_bytes_ -= message->Length();
     const CoreSessionsOptions& options = sessions_.options();
     if (options.stats != nullptr && options.read_clock) {
       options.stats->wire_to_core.Add(options.read_clock() - envelopes_.front().since);

@@ -26,6 +26,7 @@ class ScpCall : public SessionCall {
   static grpc::ByteBuffer EncodeEnvelope(const flood::DeliverEnvelope& envelope);
 
   void OnMessage(Time now, const grpc::ByteBuffer& message) override;
+  size_t queued_bytes() const override { return out_.bytes() + envelope_bytes_; }
   void OnHalfClosed(Time now) override;
 
   void DeliverEnvelope(Time now, const grpc::ByteBuffer& message);
@@ -57,6 +58,7 @@ class ScpCall : public SessionCall {
     Time since;
   };
   std::deque<Waiting> envelopes_;  // kScpWindow at most: room given and not yet taken
+  size_t envelope_bytes_ = 0;      // of envelopes_
 };
 
 }  // namespace overlay::server

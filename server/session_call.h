@@ -56,6 +56,8 @@ class SessionCall : public RpcHandler {
   // Since when a write has been outstanding.
   std::optional<Time> writing_since() const;
   size_t queue_count() const { return out_.count(); }
+  // Of what waits here for the client.
+  virtual size_t queued_bytes() const { return out_.bytes(); }
   // Writes the next message if none is outstanding, and reads on if there is room.
   void Pump(Time now);
 

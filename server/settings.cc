@@ -296,6 +296,11 @@ std::vector<Setting> MakeSettings() {
                  config.log_format = values[0] == "json" ? LogFormat::kJson : LogFormat::kText;
                  return true;
                }});
+  s.push_back(LimitBytes("memory.max",
+                         "Bytes of payloads in memory, all together: SCP has 128 MiB of it to "
+                         "itself; over it transactions waiting for a verdict go first, then old "
+                         "sets, then the cheapest of the mempool. The process takes more.",
+                         512 * kMiB, 1024 * 1024 * kMiB, &Limits::memory_bytes_max));
   s.push_back(Count("mempool.count_max", "Transactions in the mempool.", 100, 10'000'000,
                     &Limits::mempool_count_max));
   s.push_back(LimitBytes("mempool.bytes_max", "Bytes of them.", kMiB, 16 * 1024 * kMiB,

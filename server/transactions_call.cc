@@ -247,6 +247,7 @@ void TransactionsCall::OnResult(flood::SubmitResult result) {
 }
 
 void TransactionsCall::Deliver(flood::DeliverTransaction delivered) {
+  transaction_bytes_ += delivered.transaction.size();
   transactions_.push_back(std::move(delivered));
   sessions_.MarkDirty();
 }
@@ -291,6 +292,7 @@ std::optional<grpc::ByteBuffer> TransactionsCall::Produce() {
       to->set_hash(ToBytes(from.hash.view()));
       to->set_peer(ToBytes(from.from.view()));
       to->set_redelivered(from.redelivered);
+      transaction_bytes_ -= from.transaction.size();
       transactions_.pop_front();
     }
     taken_with_write_ = static_cast<uint32_t>(received->transactions_size());

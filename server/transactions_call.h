@@ -37,6 +37,9 @@ class TransactionsCall : public SessionCall {
 
   void OnMessage(Time now, const grpc::ByteBuffer& message) override;
   void OnHalfClosed(Time now) override;
+  size_t queued_bytes() const override {
+    return out_.bytes() + results_.size() * sizeof(flood::SubmitResult) + transaction_bytes_;
+  }
 
   void OnResult(flood::SubmitResult result);
   void Deliver(flood::DeliverTransaction delivered);
@@ -61,6 +64,7 @@ class TransactionsCall : public SessionCall {
 
   std::deque<flood::SubmitResult> results_;             // bounded by R2
   std::deque<flood::DeliverTransaction> transactions_;  // bounded by R3
+  size_t transaction_bytes_ = 0;                        // of transactions_
   uint32_t taken_with_write_ = 0;                       // transactions in the message being written
   bool half_closed_ = false;
 };

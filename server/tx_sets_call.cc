@@ -248,6 +248,11 @@ void TxSetsCall::OnOutput(Time now, const flood::SetAvailable& available) {
   if (sessions_.options().stats != nullptr)
     sessions_.options().stats->set_fetch.Add(now - fetch->second);
   fetches_.erase(fetch);
+  if (!sending_.empty() && sending_bytes_ + available.bytes.size() > kStreamBytesMax) {
+    SendNoRoom(now, available.key);
+    return;
+  }
+  sending_bytes_ += available.bytes.size();
   sending_.push_back({available.key, available.bytes, available.peers, 0});
   Pump(now);
 }
@@ -280,10 +285,16 @@ void TxSetsCall::OnOutput(Time now, const flood::FetchFailed& failed) {
       SetKeyOf(failed.key, down.mutable_cancelled());
       break;
     case flood::FetchFailure::kNoRoom:
-      SetKeyOf(failed.key, down.mutable_failed());
-      down.mutable_failed()->set_reason(v1::SetFailed::REASON_NO_ROOM);
-      break;
+      SendNoRoom(now, failed.key);
+      return;
   }
+  SendDown(now, down);
+}
+
+void TxSetsCall::SendNoRoom(Time now, const SetKey& key) {
+  v1::TxSetsDown down;
+  SetKeyOf(key, down.mutable_failed());
+  down.mutable_failed()->set_reason(v1::SetFailed::REASON_NO_ROOM);
   SendDown(now, down);
 }
 
@@ -314,6 +325,7 @@ std::optional<grpc::ByteBuffer> TxSetsCall::Produce() {
     message = EncodeWithPayload(head, v1::TxSetsDown::kAvailableFieldNumber,
                                 v1::SetAvailable::kDataFieldNumber, chunk);
     set.offset += chunk.size();
+    sending_bytes_ -= chunk.size();
     if (set.offset >= set.bytes.size()) sending_.pop_front();
   }
   if (message) {

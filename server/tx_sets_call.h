@@ -6,9 +6,11 @@
 //   R1  Offers open and fetches under way are known here by their key, so that each is answered
 //       once, limits are refused by name, and both are given up when the call ends.
 //   R2  A fetched set is written in chunks straight from the cache's buffer: shared, never copied.
+//   R3  Sets that wait to be written are bounded like every stream (kStreamBytesMax, or one set);
+//       with half of it the call is not read on, and what is over it fails for want of room: fetch
+//       again. Why: sets that have left the cache stay in memory while they wait here.
 //
-// Bounds   core_offers_open_max offers, kFetchesOpenMax fetches; sets waiting to be written are the
-//     cache's own.
+// Bounds   core_offers_open_max offers, kFetchesOpenMax fetches, R3.
 #ifndef OVERLAY_SERVER_TX_SETS_CALL_H_
 #define OVERLAY_SERVER_TX_SETS_CALL_H_
 
@@ -28,6 +30,7 @@ class TxSetsCall : public SessionCall {
 
   void OnMessage(Time now, const grpc::ByteBuffer& message) override;
   void OnHalfClosed(Time now) override;
+  size_t queued_bytes() const override { return out_.bytes() + sending_bytes_; }
 
   void OnOutput(Time now, const flood::Offered& offered);
   void OnOutput(Time now, const flood::SetAvailable& available);
@@ -39,7 +42,10 @@ class TxSetsCall : public SessionCall {
   void OnOpened(Time now) override;
   void OnClosed(Time now) override;
   std::optional<grpc::ByteBuffer> Produce() override;
-  bool MayRead() const override { return !half_closed_ && !out_.is_half_full(); }
+  bool MayRead() const override {
+    return !half_closed_ && !out_.is_half_full() && sending_bytes_ < kStreamBytesMax / 2 &&
+           sending_.size() < kStreamMessagesMax / 2;
+  }
 
  private:
   struct OpenOffer {
@@ -65,10 +71,12 @@ class TxSetsCall : public SessionCall {
   void GiveUpAll(Time now);
   void Refuse(Time now, v1::Error error, const std::string& hash);
   void SendDown(Time now, const v1::TxSetsDown& down);
+  void SendNoRoom(Time now, const SetKey& key);
 
   std::map<SetKey, OpenOffer> offers_;
   std::map<SetKey, Time> fetches_;  // since when
   std::deque<Sending> sending_;
+  size_t sending_bytes_ = 0;  // not yet written, of sending_
   bool half_closed_ = false;
 };
 

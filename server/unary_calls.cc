@@ -256,6 +256,8 @@ void TopTransactionsCall::OnClosed(Time now) {
 void TopTransactionsCall::OnSnapshot(Time now, flood::TopSnapshot snapshot) {
   have_snapshot_ = true;
   transactions_ = std::move(snapshot.transactions);
+  snapshot_bytes_ = 0;
+  for (const flood::TopTransaction& top : transactions_) snapshot_bytes_ += top.transaction.size();
   Pump(now);
 }
 

@@ -79,6 +79,7 @@ class TopTransactionsCall : public UnaryCall {
  public:
   using UnaryCall::UnaryCall;
   void OnSnapshot(Time now, flood::TopSnapshot snapshot);
+  size_t queued_bytes() const override { return out_.bytes() + snapshot_bytes_; }
   uint64_t fence() const { return fence_; }
   // The fence has been reached.
   void Ask(Time now);
@@ -96,6 +97,7 @@ class TopTransactionsCall : public UnaryCall {
   bool wrote_part_ = false;
   uint64_t applied_number_ = 0;
   std::vector<flood::TopTransaction> transactions_;
+  size_t snapshot_bytes_ = 0;  // of transactions_, held until the call ends
   size_t next_ = 0;
 };
 

@@ -35,6 +35,13 @@ inline constexpr size_t kCoreChunkBytesMax = 128 * kKiB;
 inline constexpr uint64_t kSlotsAheadMax = 100;
 
 struct Limits {
+  // ---- memory: all pools of payloads together (flood/memory_budget.h). Twice what a busy node of
+  // the network holds.
+  size_t memory_bytes_max = 1536 * kMiB;
+  // Of it, kept free for SCP: what 25 peers may fill to the brim, and 300 times what the network's
+  // validators say in a window.
+  size_t memory_scp_reserve_bytes = 128 * kMiB;
+
   // ---- payloads
   size_t envelope_bytes_max = 64 * kKiB;      // a nomination of 400 signed values
   size_t transaction_bytes_max = 256 * kKiB;  // twice the largest the network has allowed

@@ -243,6 +243,31 @@ TEST_F(MempoolTest, RebiddingMovesAndEvictsWhereItGoes) {
   EXPECT_EQ(Top(), (Names{1, 4, 3, 5}));
 }
 
+// R8: not the cheapest of all, the cheapest of the lane that is fuller.
+TEST_F(MempoolTest, WhereMemoryIsShortTheFullerLaneGivesItsCheapest) {
+  TxTable table;
+  Mempool pool(limits_, table);
+  EXPECT_EQ(pool.Cheapest(), std::nullopt);
+  std::vector<TxIndex> added;
+  const auto add = [&](int64_t fee, Lane lane, size_t bytes) {
+    TxRecord record;
+    record.hash.bytes[0] = record.account.bytes[0] = static_cast<uint8_t>(added.size() + 1);
+    record.body = Bytes::Copy(std::string(bytes, 'x'));
+    record.bid = {fee, 1, lane};
+    added.push_back(table.Add(record));
+    std::vector<TxIndex> displaced;
+    ASSERT_EQ(pool.Add(now_, added.back(), displaced).outcome, Outcome::kAdded);
+  };
+  add(100, Lane::kClassic, 10);
+  add(500, Lane::kSoroban, 8);
+  add(900, Lane::kSoroban, 8);
+  EXPECT_EQ(pool.Cheapest(), added[1]);
+  pool.Remove(added[1]);
+  EXPECT_EQ(pool.Cheapest(), added[0]);
+  pool.Remove(added[0]);
+  EXPECT_EQ(pool.Cheapest(), added[2]);
+}
+
 // Against a sorted list: the same ones stay, in the same order.
 TEST_F(MempoolTest, RandomFillingKeepsTheBest) {
   Random random(3);

@@ -220,5 +220,25 @@ TEST_F(TxSetCacheTest, AGuestsFrameCountsForItsPeerAndTheGuestsBudget) {
   cache_.CheckInvariants();
 }
 
+// R6
+TEST_F(TxSetCacheTest, WhereMemoryIsShortGuestsGoThenClosedOnesAndOpenOnesOnlyWhenAnyMay) {
+  Close(100);
+  cache_.InsertMember(Hash(1), Size(10), LedgerSeq{101});
+  cache_.InsertMember(Hash(2), Size(20), LedgerSeq{100});
+  cache_.InsertMember(Hash(3), Size(30), LedgerSeq{99});
+  cache_.MarkExternalized(Hash(3));
+  cache_.InsertGuest(Hash(4), Size(40), LedgerSeq{101}, PeerId{1});
+  cache_.InsertMember(Hash(5), Size(0), LedgerSeq{98});
+  cache_.InsertMember(Hash(6), Size(60), std::nullopt);
+  using Evictable = TxSetCache::Evictable;
+  for (const size_t bytes : {40, 20, 30, 0}) {
+    EXPECT_EQ(cache_.Evict(Evictable::kOld), bytes);
+    cache_.CheckInvariants();
+  }
+  EXPECT_TRUE(Held(1) && Held(6));
+  for (const size_t bytes : {10, 60, 0}) EXPECT_EQ(cache_.Evict(Evictable::kAny), bytes);
+  EXPECT_EQ(cache_.count(), 0u);
+}
+
 }  // namespace
 }  // namespace overlay::flood

@@ -37,6 +37,11 @@ class FakeNode : public CoreInputSink {
       room += std::get<flood::CoreRoom>(input).messages;
       return;
     }
+    if (std::holds_alternative<flood::CoreQueues>(input)) {
+      queues = std::get<flood::CoreQueues>(input).bytes;
+      queues_max = std::max(queues_max, queues);
+      return;
+    }
     inputs.push_back(input);
     if (answer) answer(now, inputs.back());
   }
@@ -45,6 +50,8 @@ class FakeNode : public CoreInputSink {
   std::function<void(Time, const flood::CoreInput&)> answer;
   std::vector<flood::CoreInput> inputs;
   uint64_t room = 0;
+  uint64_t queues = 0;
+  uint64_t queues_max = 0;
   flood::NodeStats stats;
 };
 
