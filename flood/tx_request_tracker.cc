@@ -29,6 +29,7 @@ struct Announcement {
 struct Tx {
   TxHash hash;
   IndexList<&Announcement::of_tx> announcements;  // in the order of R2
+  uint64_t may_have_announced = 0;                // a bit for each peer's index, modulo 64
   uint32_t waiting = 0;                           // of them kWaiting
   uint32_t asked = kNoIndex;                      // the one kAsked
   RequestId request;                              // that asks it, while asked
@@ -279,7 +280,11 @@ class TxRequestTracker::Impl {
     const uint32_t tx_index = found->second;
     Tx& tx = txs_[tx_index];
     uint32_t before = kNoIndex;  // the first that is asked after the new one
-    for (uint32_t at = tx.announcements.front(); at != kNoIndex;
+    // Most come from an ordinary peer for the first time: no need to walk the others.
+    const uint64_t bit = uint64_t{1} << (peer_index % 64);
+    const bool is_first = !peer.preferred && (tx.may_have_announced & bit) == 0;
+    tx.may_have_announced |= bit;
+    for (uint32_t at = is_first ? kNoIndex : tx.announcements.front(); at != kNoIndex;
          at = announcements_[at].of_tx.next) {
       if (announcements_[at].peer == peer_index) return;
       const bool later = peer.preferred && !peers_[announcements_[at].peer].preferred;
