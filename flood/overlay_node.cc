@@ -56,6 +56,7 @@ class OverlayNode::Impl {
   const NodeStats& stats() const { return stats_; }
   std::vector<PeerView> ListPeers(Time now) const;
   TxTrace TraceTransaction(const TxHash& hash) const { return tx_.Trace(hash); }
+  SetTrace TraceSet(const SetKey& key) const { return sets_.Trace(key); }
   void CheckInvariants() const;
 
  private:
@@ -468,6 +469,7 @@ std::vector<PeerView> OverlayNode::ListPeers(Time now) const { return impl_->Lis
 TxTrace OverlayNode::TraceTransaction(const TxHash& hash) const {
   return impl_->TraceTransaction(hash);
 }
+SetTrace OverlayNode::TraceSet(const SetKey& key) const { return impl_->TraceSet(key); }
 void OverlayNode::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace overlay::flood

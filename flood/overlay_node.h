@@ -74,6 +74,7 @@ class OverlayNode {
   std::vector<PeerView> ListPeers(Time now) const;
   // Where it is; O(peers).
   TxTrace TraceTransaction(const TxHash& hash) const;
+  SetTrace TraceSet(const SetKey& key) const;
   void CheckInvariants() const;  // O(state); tests and the simulator
 
  private:

@@ -359,6 +359,25 @@ void SetExchange::UpdateGauges() {
   stats_.fetching = fetcher_.want_count();
 }
 
+SetTrace SetExchange::Trace(const SetKey& key) const {
+  SetTrace trace;
+  fetcher_.Trace(key, trace);
+  for (SetTrace::Source& source : trace.sources) {
+    const auto peer = peers_.find(source.peer);
+    if (peer != peers_.end()) source.key = peer->second.key;
+  }
+  if (offers_.IsOpen(key)) trace.place = SetTrace::Place::kOffered;
+  if (const Bytes* held = Find(key)) {
+    trace.place = SetTrace::Place::kCached;
+    trace.size_bytes = held->size();
+    if (key.kind == SetKind::kTxSet) tx_sets_.Trace(key.hash, trace);
+  }
+  for (const auto& [id, peer] : peers_) {
+    if (peer.has.contains(key)) trace.held_by.push_back(peer.key);
+  }
+  return trace;
+}
+
 void SetExchange::CheckInvariants() const {
   tx_sets_.CheckInvariants();
   quorum_sets_.CheckInvariants();

@@ -82,6 +82,7 @@ class SetExchange : private SetShelf {
   std::optional<Time> NextDeadline() const;
 
   const Bytes* Find(const SetKey& key) const;
+  SetTrace Trace(const SetKey& key) const;  // O(peers)
   // ---- memory (R7)
   void SetMemoryPressed(bool pressed) { memory_pressed_ = pressed; }
   // Lets one cached set go. Its bytes; 0: there is none of that kind.

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "flood/base/check.h"
-
 namespace overlay::flood {
 namespace {
 
@@ -12,8 +10,6 @@ using namespace std::chrono_literals;
 // A request that R2 no longer counts is cancelled after this long without a byte: its stream is
 // wanted back.
 constexpr Duration kOverdueTimeout = 10s;
-// Requests of one want that may be open at once, the overdue ones included.
-constexpr size_t kActivePerWantMax = 2 * kParallelSourcesMax;
 // The core hears of progress this often at most.
 constexpr uint64_t kProgressStepBytes = 1 * kMiB;
 // Up to here inflating and hashing take less than the way to the worker and back.
@@ -293,7 +289,7 @@ void SetFetcher::PumpWaiting(Time now, ActionList& out) {
 
 void SetFetcher::Ask(Time now, const SetKey& key, Want& want, Source& source, ActionList& out) {
   const RequestId id{next_request_++};
-  source.state = SourceState::kAsked;
+  want.sources.MarkAsked(now, source);
   if (want.started) ++stats_.fetch_next_source;
   if (!want.started) want.started = now;
   want.active.push_back(id);
@@ -323,6 +319,12 @@ bool SetFetcher::GainsByZstd(Time now, const Request& request) const {
 
 // ---- ends of requests -------------------------------------------------------------------------
 
+AskState SetFetcher::OutcomeOf(const Request& request) {
+  if (request.bad) return AskState::kBad;
+  if (request.header && !request.header->found) return AskState::kNotFound;
+  return request.joined ? AskState::kSilent : AskState::kBroken;
+}
+
 void SetFetcher::Release(Time now, RequestId id, Request& request, bool keep) {
   if (request.failed) return;
   request.failed = true;
@@ -332,7 +334,7 @@ void SetFetcher::Release(Time now, RequestId id, Request& request, bool keep) {
                      now - request.header_at);
   }
   Want& want = wants_.at(request.key);
-  want.sources.MarkFailed(request.peer, request.refused_range);
+  want.sources.MarkFailed(request.peer, request.refused_range, OutcomeOf(request));
   std::erase(want.active, id);
   bytes_in_progress_ -= BytesOf(request);
   if (keep) Keep(want, request);
@@ -458,6 +460,7 @@ void SetFetcher::OnHeader(Time now, const SetHeaderReceived& header, ActionList&
             ? h.total_bytes >= request.offset && h.encoded_bytes == h.total_bytes - request.offset
             : request.takes_zstd && h.encoded_bytes <= h.total_bytes;
     if (!sound || h.total_bytes > BytesMax(request.key.kind)) {
+      request.bad = true;
       out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
       return Fail(now, header.request, /*keep=*/true, out);
     }
@@ -490,6 +493,7 @@ void SetFetcher::OnData(Time now, const SetDataReceived& data, ActionList& out) 
   const size_t size = request.body.bytes.size() + data.data.size();
   if (!request.header || !request.header->found ||
       size > request.offset + request.header->encoded_bytes) {
+    request.bad = true;
     out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
     return Fail(now, data.request, /*keep=*/true, out);
   }
@@ -508,15 +512,19 @@ void SetFetcher::OnData(Time now, const SetDataReceived& data, ActionList& out) 
   TellProgress(request, out);
 }
 
+// Of the set, whatever its encoding.
+uint64_t SetFetcher::ReceivedOf(const Request& request) {
+  const uint64_t received = request.body.bytes.size();
+  if (!request.header || !request.header->found || received == 0) return received;
+  return received * request.total_bytes / (request.offset + request.header->encoded_bytes);
+}
+
 void SetFetcher::TellProgress(const Request& request, ActionList& out) {
   Want& want = wants_.at(request.key);
   const uint64_t received = request.body.bytes.size();
   if (!want.core_asked || received < want.progress_told + kProgressStepBytes) return;
   want.progress_told = received;
-  // Of the set, whatever its encoding.
-  const uint64_t encoded = request.offset + request.header->encoded_bytes;
-  FetchProgress progress{request.key, received * request.total_bytes / encoded,
-                         request.total_bytes};
+  FetchProgress progress{request.key, ReceivedOf(request), request.total_bytes};
   for (const Source& source : want.sources.list()) {
     progress.sources_asked += source.state != SourceState::kUntried;
     progress.sources_not_found += source.state == SourceState::kFailed;
@@ -558,6 +566,7 @@ void SetFetcher::Judge(Time now, RequestId id, std::vector<FetchedSet>& fetched,
   } else {
     const bool mixed = request.offset > 0;
     request.refused_range = mixed;
+    request.bad = !mixed;
     ++(mixed ? stats_.wrong_mixed : stats_.wrong_hash);
     if (!mixed) out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
     Release(now, id, request, /*keep=*/false);
@@ -604,6 +613,7 @@ void SetFetcher::OnInflated(Time now, RequestId id, const Computed& computed,
     // What our own worker could not do is nobody's fault; the next source may send it plain.
     if (computed.outcome != Computed::Outcome::kNotDone) {
       ++(is_done ? stats_.wrong_hash : stats_.bad_frame);
+      request.bad = true;
       out.push_back(PeerOffence{request.peer, Offence::kWrongHash});
     }
     Release(now, id, request, /*keep=*/false);
@@ -693,72 +703,6 @@ void SetFetcher::OnDeadline(Time now, ActionList& out) {
     want.sources.RetryFailed();
     Pump(now, it->first, want, out);
   }
-}
-
-// ---- invariants -------------------------------------------------------------------------------
-
-void SetFetcher::CheckRequest(RequestId id, const Request& request) const {
-  OVERLAY_CHECK(request.deadline == std::min(request.silent_at, request.pace_at));
-  OVERLAY_CHECK((request.deadline != kTimeNever) ==
-                request_deadlines_.contains({request.deadline, id}));
-  if (request.failed) {
-    OVERLAY_CHECK(request.deadline == kTimeNever && request.body.bytes.size() == 0);
-    return;
-  }
-  const Want& want = wants_.at(request.key);
-  OVERLAY_CHECK(std::count(want.active.begin(), want.active.end(), id) == 1);
-  OVERLAY_CHECK((request.silent_at == kTimeNever) == request.inflating.has_value());
-  OVERLAY_CHECK(!request.inflating || inflating_.at(*request.inflating) == id);
-  OVERLAY_CHECK(!request.joined || request.pace_at == kTimeNever);
-  OVERLAY_CHECK(request.body.bytes.size() >= request.offset);
-  OVERLAY_CHECK(request.offset == 0 || request.offset < request.total_bytes);
-}
-
-void SetFetcher::CheckWant(const SetKey& key, const Want& want) const {
-  want.sources.CheckInvariants();
-  OVERLAY_CHECK(want.active.size() <= kActivePerWantMax);
-  for (RequestId id : want.active) {
-    const Request& request = requests_.at(id);
-    OVERLAY_CHECK(!request.failed && request.key == key);
-    const std::vector<Source>& sources = want.sources.list();
-    OVERLAY_CHECK(std::count_if(sources.begin(), sources.end(), [&](const Source& s) {
-                    return s.peer == request.peer && s.state == SourceState::kAsked;
-                  }) == 1);
-  }
-  OVERLAY_CHECK((want.deadline != kTimeNever) == want_deadlines_.contains({want.deadline, key}));
-  if (!want.kept) return;
-  const size_t kept_bytes = want.kept->body.bytes.size();
-  OVERLAY_CHECK(!want.whole);
-  OVERLAY_CHECK(kept_bytes >= limits_.set_resume_bytes_min && kept_bytes < want.kept->total_bytes);
-}
-
-void SetFetcher::CheckInvariants() const {
-  size_t bytes = 0;
-  size_t core_wants = 0;
-  size_t prefetches = 0;
-  size_t deadlines = 0;
-  size_t inflating = 0;
-  absl::btree_map<PeerId, size_t> prefetches_of;
-  for (const auto& [id, request] : requests_) {
-    CheckRequest(id, request);
-    bytes += BytesOf(request);
-    inflating += request.inflating.has_value();
-    deadlines += request.deadline != kTimeNever;
-  }
-  OVERLAY_CHECK(deadlines == request_deadlines_.size());
-  OVERLAY_CHECK(inflating == inflating_.size());
-  for (const auto& [key, want] : wants_) {
-    CheckWant(key, want);
-    if (want.kept) bytes += want.kept->body.bytes.size();
-    core_wants += want.member;
-    prefetches += want.prefetch;
-    if (want.prefetch) ++prefetches_of[want.named_by];
-  }
-  OVERLAY_CHECK(bytes == bytes_in_progress_);
-  OVERLAY_CHECK(bytes <= limits_.set_fetch_bytes_in_progress_max);
-  OVERLAY_CHECK(core_wants == core_wants_);
-  OVERLAY_CHECK(prefetches == prefetches_);
-  OVERLAY_CHECK(prefetches_of == prefetches_of_);
 }
 
 }  // namespace overlay::flood

@@ -87,6 +87,8 @@ namespace overlay::flood {
 
 inline constexpr size_t kCoreWantCountMax = 512;
 inline constexpr uint32_t kParallelSourcesMax = 3;
+// Requests of one want that may be open at once, those included that were too slow (R2).
+inline constexpr size_t kActivePerWantMax = 2 * kParallelSourcesMax;
 inline constexpr Duration kSetProgressTimeout = std::chrono::seconds(1);
 inline constexpr Duration kSetPaceWindow = std::chrono::milliseconds(500);  // R8
 
@@ -156,6 +158,8 @@ class SetFetcher {
   bool IsWanted(const SetKey& key) const { return wants_.contains(key); }
   size_t want_count() const { return wants_.size(); }
   size_t bytes_in_progress() const { return bytes_in_progress_; }
+  // If it is wanted: fills in what is known of the want; of its sources not the keys.
+  void Trace(const SetKey& key, SetTrace& trace) const;
   void CheckInvariants() const;
 
  private:
@@ -203,6 +207,7 @@ class SetFetcher {
     bool failed = false;          // cancelled by us; only its end is awaited
     bool joined = false;          // too slow: another was asked beside it, and it is not counted
     bool refused_range = false;   // R10
+    bool bad = false;             // it sent what it must not
     Time silent_at = kTimeNever;  // R2
     Time pace_at = kTimeNever;    // R8: when the window ends
     Time pace_from;               // and when it began
@@ -229,6 +234,7 @@ class SetFetcher {
   bool HasRoomToAsk(Time now, Want& want, ActionList& out);
   void Ask(Time now, const SetKey& key, Want& want, Source& source, ActionList& out);
 
+  static AskState OutcomeOf(const Request& request);
   // Ends a request's part in its want; its source has failed. `keep`: R9.
   void Release(Time now, RequestId id, Request& request, bool keep);
   // Release() for one that goes on: only its RequestEnded is awaited.
@@ -254,6 +260,7 @@ class SetFetcher {
   void Inflate(Time now, RequestId id, std::vector<FetchedSet>& fetched, ActionList& out);
   void OnInflated(Time now, RequestId id, const Computed& computed,
                   std::vector<FetchedSet>& fetched, ActionList& out);
+  static uint64_t ReceivedOf(const Request& request);
   void TellProgress(const Request& request, ActionList& out);
 
   void SetRequestDeadlines(RequestId id, Request& request, Time silent_at, Time pace_at);

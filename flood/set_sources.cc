@@ -75,7 +75,8 @@ void SetSources::Add(PeerId peer, SourceKind kind) {
   if (found != list_.end()) {
     if (found->state == SourceState::kFailed) *found = {peer, found->kind};
     if (found->kind <= kind) return;
-    added.state = found->state;
+    added = *found;
+    added.kind = kind;
     list_.erase(found);
   }
   if (list_.size() >= kSourceCountMax) return;
@@ -140,11 +141,18 @@ std::optional<uint64_t> SetSources::FastestUntried(Time now, const PeerPaces& pa
   return fastest;
 }
 
-void SetSources::MarkFailed(PeerId peer, bool refused_range) {
+void SetSources::MarkAsked(Time now, Source& source) {
+  source.state = SourceState::kAsked;
+  source.came = AskState::kAsked;
+  source.asked_at = now;
+}
+
+void SetSources::MarkFailed(PeerId peer, bool refused_range, AskState came) {
   for (Source& source : list_) {
     if (source.peer != peer || source.state != SourceState::kAsked) continue;
     source.state = SourceState::kFailed;
     source.refused_range = refused_range;
+    source.came = came;
   }
 }
 

@@ -34,6 +34,7 @@
 #include "flood/base/ids.h"
 #include "flood/base/limits.h"
 #include "flood/base/time.h"
+#include "flood/trace.h"
 
 namespace overlay::flood {
 
@@ -77,7 +78,9 @@ struct Source {
   PeerId peer;
   SourceKind kind = SourceKind::kOther;
   SourceState state = SourceState::kUntried;
-  bool refused_range = false;  // only of a failed one: it may hold the set all the same
+  bool refused_range = false;           // only of a failed one: it may hold the set all the same
+  AskState came = AskState::kNotAsked;  // for operators; and when it was asked
+  Time asked_at{};
 };
 
 class SetSources {
@@ -91,8 +94,9 @@ class SetSources {
   Source* Next(Time now, const PeerPaces& paces);
   // The most that one of those that were not tried is known to do.
   std::optional<uint64_t> FastestUntried(Time now, const PeerPaces& paces) const;
+  void MarkAsked(Time now, Source& source);
   // If it was asked.
-  void MarkFailed(PeerId peer, bool refused_range);
+  void MarkFailed(PeerId peer, bool refused_range, AskState came);
   void RetryFailed();
   void RetryRefusedRanges();
 

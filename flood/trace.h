@@ -59,6 +59,38 @@ struct TxTrace {
   std::vector<NodeKey> known_by;  // connected peers that announced it, sent it or were told of it
 };
 
+struct SetTrace {
+  enum class Place : uint8_t {
+    kUnknown,
+    kWanted,   // being fetched
+    kCached,   // here, and served
+    kOffered,  // the core is handing it over
+  };
+  Place place = Place::kUnknown;
+
+  // Of one wanted.
+  bool wanted_by_core = false;
+  bool named_by_peers = false;
+  std::optional<LedgerSeq> slot;  // of one cached, too
+  uint64_t received_bytes = 0;    // of the source that is farthest
+  uint64_t total_bytes = 0;       // as announced; 0: not yet
+  struct Source {
+    PeerId peer;
+    NodeKey key;
+    AskState state = AskState::kNotAsked;
+    std::optional<Time> asked_at;
+  };
+  std::vector<Source> sources;  // as they were named: about the order in which they are asked
+  uint32_t passes = 0;          // times that all were asked in vain
+  std::optional<Time> next_pass;
+
+  // Of one cached.
+  uint64_t size_bytes = 0;
+  bool guest = false;
+  bool externalized = false;
+  std::vector<NodeKey> held_by;  // connected peers that said so
+};
+
 }  // namespace overlay::flood
 
 #endif  // OVERLAY_FLOOD_TRACE_H_

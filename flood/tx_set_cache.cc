@@ -213,6 +213,14 @@ size_t TxSetCache::Evict(Evictable which) {
   return before - bytes_;
 }
 
+void TxSetCache::Trace(const SetHash& hash, SetTrace& trace) const {
+  const auto found = entries_.find(hash);
+  if (found == entries_.end()) return;
+  trace.slot = found->second.slot;
+  trace.guest = found->second.guest;
+  trace.externalized = found->second.externalized;
+}
+
 void TxSetCache::CheckInvariants() const {
   size_t bytes = 0;
   size_t guest_bytes = 0;

@@ -40,6 +40,7 @@
 #include "flood/base/ids.h"
 #include "flood/base/limits.h"
 #include "flood/slot_window.h"
+#include "flood/trace.h"
 
 namespace overlay::flood {
 
@@ -86,6 +87,8 @@ class TxSetCache {
   size_t bytes() const { return bytes_; }
   size_t guest_bytes() const { return guest_bytes_; }
   bool IsGuest(const SetHash& hash) const;
+  // If it is held: its standing.
+  void Trace(const SetHash& hash, SetTrace& trace) const;
   void CheckInvariants() const;
 
  private:

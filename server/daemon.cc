@@ -125,6 +125,9 @@ class Daemon::Impl : public OperatorSource {
   v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) override {
     return ToTrace(now, node_->TraceTransaction(hash));
   }
+  v1::SetTrace TraceSet(Time now, const SetKey& key) override {
+    return ToTrace(now, node_->TraceSet(key));
+  }
   grpc::Status Connect(Time now, flood::PeerEntry entry) override;
   grpc::Status Disconnect(Time now, const NodeKey& key) override;
 

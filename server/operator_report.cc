@@ -17,7 +17,7 @@ namespace overlay::server {
 namespace {
 
 // operator.proto says so.
-constexpr int kTraceKnownByMax = 1000;
+constexpr int kTracePeersMax = 1000;
 
 void Add(v1::MetricsResponse& response, const std::string& name, v1::MetricSample::Kind kind,
          const prometheus::ClientMetric& metric, double value, const std::string& bucket = "") {
@@ -120,6 +120,21 @@ v1::TransactionTrace::Place ToPlace(flood::TxTrace::Place place) {
   return v1::TransactionTrace::PLACE_UNSPECIFIED;
 }
 
+v1::SetTrace::Place ToPlace(flood::SetTrace::Place place) {
+  using Place = flood::SetTrace::Place;
+  switch (place) {
+    case Place::kUnknown:
+      return v1::SetTrace::PLACE_UNKNOWN;
+    case Place::kWanted:
+      return v1::SetTrace::PLACE_WANTED;
+    case Place::kCached:
+      return v1::SetTrace::PLACE_CACHED;
+    case Place::kOffered:
+      return v1::SetTrace::PLACE_OFFERED;
+  }
+  return v1::SetTrace::PLACE_UNSPECIFIED;
+}
+
 v1::TransactionTrace::Fate ToFate(flood::TxFate fate) {
   switch (fate) {
     case flood::TxFate::kExternalized:
@@ -166,7 +181,29 @@ v1::TransactionTrace ToTrace(Time now, const flood::TxTrace& trace) {
   if (trace.pooled_at) out.set_pooled_ms(Millis(now - *trace.pooled_at));
   out.set_offers(trace.offers);
   for (const NodeKey& key : trace.known_by) {
-    if (out.known_by_size() < kTraceKnownByMax) out.add_known_by(ToStrkey(key));
+    if (out.known_by_size() < kTracePeersMax) out.add_known_by(ToStrkey(key));
+  }
+  return out;
+}
+
+v1::SetTrace ToTrace(Time now, const flood::SetTrace& trace) {
+  v1::SetTrace out;
+  out.set_place(ToPlace(trace.place));
+  out.set_wanted_by_core(trace.wanted_by_core);
+  out.set_named_by_peers(trace.named_by_peers);
+  if (trace.slot) out.set_slot(trace.slot->value);
+  out.set_received_bytes(trace.received_bytes);
+  out.set_total_bytes(trace.total_bytes);
+  for (const flood::SetTrace::Source& source : trace.sources) {
+    *out.add_sources() = ToAsked(now, source.key, source.state, source.asked_at);
+  }
+  out.set_passes(trace.passes);
+  if (trace.next_pass) out.set_next_pass_ms(Millis(*trace.next_pass - now));
+  out.set_size_bytes(trace.size_bytes);
+  out.set_guest(trace.guest);
+  out.set_externalized(trace.externalized);
+  for (const NodeKey& key : trace.held_by) {
+    if (out.held_by_size() < kTracePeersMax) out.add_held_by(ToStrkey(key));
   }
   return out;
 }

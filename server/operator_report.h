@@ -22,6 +22,7 @@ v1::MetricsResponse ToResponse(const std::vector<prometheus::MetricFamily>& fami
 std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerView>& peers,
                                       const std::vector<transport::PeerStats>& connected);
 v1::TransactionTrace ToTrace(Time now, const flood::TxTrace& trace);
+v1::SetTrace ToTrace(Time now, const flood::SetTrace& trace);
 // All but what only the daemon knows: identity, addresses, uptime, drain.
 v1::StatusResponse ToStatusResponse(Time now, const flood::NodeStats& node,
                                     const CoreSessions& sessions);

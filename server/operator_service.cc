@@ -155,6 +155,21 @@ std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
         const auto hash = ParseHash<TxHash>(request.hash());
         return hash.ok() ? Whole(source->TraceTransaction(now, *hash)) : Illegal(hash.status());
       }));
+  methods.push_back(Method<v1::TraceSetRequest>(
+      "TraceSet", [source](Time now, const v1::TraceSetRequest& request) {
+        const auto hash = ParseHash<SetHash>(request.hash());
+        if (!hash.ok()) return Illegal(hash.status());
+        switch (request.kind()) {
+          case v1::SET_KIND_TX_SET:
+            return Whole(source->TraceSet(now, {SetKind::kTxSet, *hash}));
+          case v1::SET_KIND_QUORUM_SET:
+            return Whole(source->TraceSet(now, {SetKind::kQuorumSet, *hash}));
+          default:
+            return Illegal(absl::InvalidArgumentError(
+                fmt::format("kind: {}, expected SET_KIND_TX_SET or SET_KIND_QUORUM_SET",
+                            static_cast<int>(request.kind()))));
+        }
+      }));
   return methods;
 }
 

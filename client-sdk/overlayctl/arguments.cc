@@ -23,6 +23,7 @@ const char kHelp[] =
     "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
     "  disconnect KEY      close the connection to the peer with that key, G...\n"
     "  tx HASH             where a transaction is, who announced it, and what came of asking them\n"
+    "  set HASH            the same of a transaction set\n"
     "\n"
     "Of the network (through the core's listener):\n"
     "  top [N]             the N best transactions of the mempool (10)\n"
@@ -43,7 +44,7 @@ const char kHelp[] =
     "  --passphrase TEXT   of the network; without it OVERLAY_NETWORK_PASSPHRASE, or what the "
     "operator's\n"
     "                      listener says\n"
-    "  --quorum-set        fetch: a quorum set\n"
+    "  --quorum-set        fetch, set: a quorum set\n"
     "  -o FILE             fetch: save it there\n"
     "  --takeover          submit, fetch: end the session of the core that is attached\n"
     "  --events N          watch: stop after so many\n"
@@ -60,12 +61,13 @@ struct CommandName {
   std::string_view operand;  // empty: none
   bool operand_optional;
 };
-constexpr std::array<CommandName, 9> kCommands = {{
+constexpr std::array<CommandName, 10> kCommands = {{
     {"status", Command::kStatus, "", false},
     {"peers", Command::kPeers, "", false},
     {"connect", Command::kConnect, "an address", false},
     {"disconnect", Command::kDisconnect, "a peer's key, G...", false},
     {"tx", Command::kTraceTransaction, "a hash of 64 hex digits", false},
+    {"set", Command::kTraceSet, "a hash of 64 hex digits", false},
     {"submit", Command::kSubmit, "a file, or - for standard input", false},
     {"top", Command::kTop, "a number", true},
     {"fetch", Command::kFetch, "a hash of 64 hex digits", false},
@@ -159,8 +161,9 @@ absl::Status CheckOperand(const CommandName& command, bool given, Arguments* out
     if (!NumberIn(out->operand, 1, 1'000'000))
       return Wrong("top", out->operand, "a number, 1 to 1000000");
   }
-  const bool is_hash =
-      command.command == Command::kFetch || command.command == Command::kTraceTransaction;
+  const bool is_hash = command.command == Command::kFetch ||
+                       command.command == Command::kTraceTransaction ||
+                       command.command == Command::kTraceSet;
   if (is_hash && !TxHash::FromHex(out->operand)) {
     return Wrong(command.name, out->operand, command.operand);
   }

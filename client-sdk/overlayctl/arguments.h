@@ -21,6 +21,7 @@ enum class Command {
   kConnect,
   kDisconnect,
   kTraceTransaction,
+  kTraceSet,
   kSubmit,
   kTop,
   kFetch,
@@ -30,7 +31,7 @@ enum class Command {
 constexpr bool IsOfOperator(Command command) {
   return command == Command::kStatus || command == Command::kPeers ||
          command == Command::kConnect || command == Command::kDisconnect ||
-         command == Command::kTraceTransaction;
+         command == Command::kTraceTransaction || command == Command::kTraceSet;
 }
 
 struct Arguments {

@@ -1,4 +1,4 @@
-// status, peers, connect, disconnect, tx: calls of the Operator service.
+// status, peers, connect, disconnect, tx, set: calls of the Operator service.
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "client-sdk/overlayctl/commands.h"
@@ -230,12 +229,19 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
   return absl::OkStatus();
 }
 
-// ---- tx
+// ---- tx, set
 
 // An enumerator's name without its prefix, in lower case: "PLACE_POOLED" is "pooled".
 std::string Plain(const std::string& name) {
   std::string out = name.substr(name.find('_') + 1);
   for (char& c : out) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
+  return out;
+}
+
+template <class Texts>
+std::vector<std::string> Quoted(const Texts& texts) {
+  std::vector<std::string> out;
+  for (const std::string& text : texts) out.push_back(JsonText(text));
   return out;
 }
 
@@ -266,9 +272,7 @@ std::string TransactionTraceJson(const v1::TransactionTrace& t) {
   out.Text("from", t.from()).Number("arrived_ms", t.arrived_ms());
   if (t.has_pooled_ms()) out.Number("pooled_ms", t.pooled_ms());
   out.Number("offers", t.offers());
-  std::vector<std::string> known_by;
-  for (const std::string& peer : t.known_by()) known_by.push_back(JsonText(peer));
-  return out.List("known_by", known_by).Done();
+  return out.List("known_by", Quoted(t.known_by())).Done();
 }
 
 void PrintTransactionTrace(const v1::TransactionTrace& t) {
@@ -307,8 +311,7 @@ void PrintTransactionTrace(const v1::TransactionTrace& t) {
 
 absl::Status TraceTransaction(const Arguments& arguments, OperatorClient& client) {
   v1::TraceTransactionRequest request;
-  const std::optional<TxHash> hash = TxHash::FromHex(arguments.operand);
-  request.set_hash(std::string(hash->view()));
+  request.set_hash(std::string(TxHash::FromHex(arguments.operand)->view()));
   v1::TransactionTrace trace;
   const auto context = client.Context();
   const grpc::Status status = client.stub().TraceTransaction(context.get(), request, &trace);
@@ -317,6 +320,67 @@ absl::Status TraceTransaction(const Arguments& arguments, OperatorClient& client
     PrintLine(TransactionTraceJson(trace));
   } else {
     PrintTransactionTrace(trace);
+  }
+  return absl::OkStatus();
+}
+
+std::string SetTraceJson(const v1::SetTrace& t) {
+  JsonObject out;
+  out.Text("place", Plain(v1::SetTrace::Place_Name(t.place())));
+  if (t.has_slot()) out.Number("slot", t.slot());
+  out.Bool("wanted_by_core", t.wanted_by_core()).Bool("named_by_peers", t.named_by_peers());
+  out.Number("received_bytes", t.received_bytes()).Number("total_bytes", t.total_bytes());
+  std::vector<std::string> sources;
+  for (const v1::AskedPeer& asked : t.sources()) sources.push_back(AskedJson(asked));
+  out.List("sources", sources).Number("passes", t.passes());
+  if (t.has_next_pass_ms()) out.Number("next_pass_ms", t.next_pass_ms());
+  out.Number("size_bytes", t.size_bytes()).Bool("guest", t.guest());
+  out.Bool("externalized", t.externalized());
+  return out.List("held_by", Quoted(t.held_by())).Done();
+}
+
+void PrintSetTrace(const v1::SetTrace& t) {
+  switch (t.place()) {
+    case v1::SetTrace::PLACE_UNKNOWN:
+      PrintLine("unknown: neither here nor wanted");
+      break;
+    case v1::SetTrace::PLACE_WANTED:
+      fmt::print("wanted{}{}: {} of {} bytes are here\n", t.wanted_by_core() ? " by the core" : "",
+                 t.named_by_peers() ? ", named by peers" : "", t.received_bytes(),
+                 t.total_bytes() == 0 ? "unknown" : fmt::format("{}", t.total_bytes()));
+      break;
+    case v1::SetTrace::PLACE_CACHED:
+      fmt::print("here, {} bytes{}{}\n", t.size_bytes(),
+                 t.guest() ? ", a guest: no envelope that names it was judged" : "",
+                 t.externalized() ? ", externalized" : "");
+      break;
+    case v1::SetTrace::PLACE_OFFERED:
+      PrintLine("on its way from the core");
+      break;
+    default:  // of a later version
+      PrintLine(Plain(v1::SetTrace::Place_Name(t.place())));
+  }
+  if (t.has_slot()) fmt::print("  slot {}\n", t.slot());
+  for (const v1::AskedPeer& asked : t.sources()) PrintAsked(asked);
+  if (t.passes() > 0) {
+    fmt::print("  all were asked in vain {} times{}\n", t.passes(),
+               t.has_next_pass_ms() ? fmt::format(", again in {} ms", t.next_pass_ms()) : "");
+  }
+  for (const std::string& peer : t.held_by()) fmt::print("  held by {}\n", peer);
+}
+
+absl::Status TraceSet(const Arguments& arguments, OperatorClient& client) {
+  v1::TraceSetRequest request;
+  request.set_kind(arguments.quorum_set ? v1::SET_KIND_QUORUM_SET : v1::SET_KIND_TX_SET);
+  request.set_hash(std::string(SetHash::FromHex(arguments.operand)->view()));
+  v1::SetTrace trace;
+  const auto context = client.Context();
+  const grpc::Status status = client.stub().TraceSet(context.get(), request, &trace);
+  if (!status.ok()) return Explain(arguments, status);
+  if (arguments.json) {
+    PrintLine(SetTraceJson(trace));
+  } else {
+    PrintSetTrace(trace);
   }
   return absl::OkStatus();
 }
@@ -360,6 +424,7 @@ absl::Status RunOperatorCommand(const Arguments& arguments) {
   OperatorClient client(arguments);
   if (arguments.command == Command::kPeers) return Peers(arguments, client);
   if (arguments.command == Command::kTraceTransaction) return TraceTransaction(arguments, client);
+  if (arguments.command == Command::kTraceSet) return TraceSet(arguments, client);
   if (arguments.command == Command::kStatus) {
     const absl::StatusOr<v1::StatusResponse> status = client.Status();
     if (!status.ok()) return status.status();

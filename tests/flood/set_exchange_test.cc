@@ -363,5 +363,73 @@ TEST_F(SetExchangeTest, QuorumSetsAreNotCompressed) {
   EXPECT_EQ(Commands<AnswerSet>(out_)[0].header.encoding, SetEncoding::kIdentity);
 }
 
+// What an operator is told of a set, from the first word of it on.
+TEST_F(SetExchangeTest, ATraceSaysWhereASetIsAndWhatCameOfAsking) {
+  const SetKey key{SetKind::kTxSet, HashOfContent(content_)};
+  for (uint64_t peer : {1, 2, 3}) Connect(peer);
+  EXPECT_EQ(sets_.Trace(key).place, SetTrace::Place::kUnknown);
+  sets_.OnEnvelopeFromPeer(now_, PeerId{1}, Names(content_), out_);
+  const RequestSet first = OnlyRequestFor(content_);
+  sets_.OnHaveSets(now_, PeerId{2}, {{{key, LedgerSeq{100}}}}, out_);
+  SetTrace trace = sets_.Trace(key);
+  EXPECT_EQ(trace.place, SetTrace::Place::kWanted);
+  EXPECT_TRUE(trace.named_by_peers);
+  EXPECT_FALSE(trace.wanted_by_core);
+  EXPECT_EQ(trace.slot, LedgerSeq{100});
+  ASSERT_EQ(trace.sources.size(), 2u);
+  EXPECT_EQ(trace.sources[0].key, NodeOf(1));
+  EXPECT_EQ(trace.sources[0].state, AskState::kAsked);
+  EXPECT_EQ(trace.sources[0].asked_at, now_);
+  EXPECT_EQ(trace.sources[1].key, NodeOf(2));
+  EXPECT_EQ(trace.sources[1].state, AskState::kNotAsked);
+  EXPECT_EQ(trace.sources[1].asked_at, std::nullopt);
+  EXPECT_THAT(trace.held_by, ElementsAre(NodeOf(2)));
+
+  out_.clear();
+  sets_.OnHeader(now_, {first.peer, first.request, {}}, out_);
+  sets_.OnRequestEnded(now_, {first.peer, first.request, true}, out_);
+  EXPECT_EQ(sets_.Trace(key).sources[0].state, AskState::kNotFound);
+  const RequestSet second = OnlyRequestFor(content_);
+  sets_.OnHeader(now_,
+                 {second.peer,
+                  second.request,
+                  {true, SetEncoding::kIdentity, content_.size(), content_.size()}},
+                 out_);
+  sets_.OnData(now_, {second.peer, second.request, content_.Slice(0, 1000)}, out_);
+  trace = sets_.Trace(key);
+  EXPECT_EQ(trace.received_bytes, 1000u);
+  EXPECT_EQ(trace.total_bytes, content_.size());
+  sets_.OnRequestEnded(now_, {second.peer, second.request, false}, out_);
+  trace = sets_.Trace(key);
+  EXPECT_EQ(trace.sources[1].state, AskState::kBroken);
+  EXPECT_EQ(trace.passes, 0u);
+  EXPECT_EQ(trace.next_pass, now_ + limits_.set_retry_all_min);
+
+  Offer(content_, LedgerSeq{100});
+  sets_.OnTxSetExternalized(key.hash);
+  trace = sets_.Trace(key);
+  EXPECT_EQ(trace.place, SetTrace::Place::kCached);
+  EXPECT_EQ(trace.size_bytes, content_.size());
+  EXPECT_FALSE(trace.guest);
+  EXPECT_TRUE(trace.externalized);
+  EXPECT_THAT(trace.sources, IsEmpty());
+}
+
+TEST_F(SetExchangeTest, ATraceKnowsASourceThatLiedAndOneThatSaidNothing) {
+  const SetKey key{SetKind::kTxSet, HashOfContent(content_)};
+  for (uint64_t peer : {1, 2}) Connect(peer);
+  for (uint64_t peer : {1, 2}) {
+    sets_.OnEnvelopeFromPeer(now_, PeerId{peer}, Names(content_), out_);
+  }
+  Serve(OnlyRequestFor(content_), Content(5000, 8));
+  EXPECT_EQ(sets_.Trace(key).sources[0].state, AskState::kBad);
+  // It stays in the race for a while, in case that it was only slow.
+  for (int i = 0; i < 50 && sets_.Trace(key).sources[1].state == AskState::kAsked; ++i) {
+    now_ = *sets_.NextDeadline();
+    sets_.OnDeadline(now_, out_);
+  }
+  EXPECT_EQ(sets_.Trace(key).sources[1].state, AskState::kSilent);
+}
+
 }  // namespace
 }  // namespace overlay::flood

@@ -27,9 +27,9 @@ class SetSourcesTest : public testing::Test {
   std::vector<uint64_t> Order() {
     std::vector<uint64_t> order;
     while (Source* const next = sources_.Next(now_, paces_)) {
-      next->state = SourceState::kAsked;
+      sources_.MarkAsked(now_, *next);
       order.push_back(next->peer.value);
-      sources_.MarkFailed(next->peer, /*refused_range=*/false);
+      sources_.MarkFailed(next->peer, /*refused_range=*/false, AskState::kNotFound);
     }
     sources_.RetryFailed();
     sources_.CheckInvariants();
@@ -129,8 +129,8 @@ TEST_F(SetSourcesTest, AFirstByteIsDueWithinThreeRoundTripsWithinBounds) {
 TEST_F(SetSourcesTest, WhoRefusedARangeIsAskedAgainAlone) {
   Add({1, 2, 3}, SourceKind::kHolder);
   for (const uint64_t peer : {1, 2, 3}) {
-    sources_.Next(now_, paces_)->state = SourceState::kAsked;
-    sources_.MarkFailed(PeerId{peer}, /*refused_range=*/peer == 2);
+    sources_.MarkAsked(now_, *sources_.Next(now_, paces_));
+    sources_.MarkFailed(PeerId{peer}, /*refused_range=*/peer == 2, AskState::kNotFound);
   }
   EXPECT_FALSE(sources_.HasUntried());
   EXPECT_TRUE(sources_.HasRefusedRange());

@@ -203,6 +203,15 @@ class OverlayctlTest(unittest.TestCase):
             core.wait(PATIENCE)
             self.assertEqual(core.returncode, 1)
 
+    def test_where_a_set_is(self):
+        self.assertEqual(json.loads(self.ok("set", "44" * 32, "--json"))["place"], "unknown")
+        self.assertIn("neither here nor wanted", self.ok("set", "44" * 32))
+        with self.attached(self.alone):  # it fetches one that nobody has
+            trace = json.loads(self.ok("set", "11" * 32, "--json", daemon=self.alone))
+            self.assertEqual((trace["place"], trace["wanted_by_core"], trace["sources"]), ("wanted", True, []))
+            self.assertIn("wanted by the core", self.ok("set", "11" * 32, daemon=self.alone))
+            self.assertIn("unknown", self.ok("set", "11" * 32, "--quorum-set", daemon=self.alone))
+
     def test_fetch_times_out_by_name(self):
         self.fails(1, "no peer had it within 1 s", "--daemon", self.first.core, "--passphrase", PASSPHRASE, "fetch",
                    "22" * 32, "--quorum-set", "--timeout", "1")
@@ -222,6 +231,7 @@ class OverlayctlTest(unittest.TestCase):
                                (("--daemon", "x", "fetch", "12"), "64 hex digits"),
                                (("--daemon", "x", "fetch"), "after it"),
                                (("--daemon", "x", "tx", "12"), "64 hex digits"),
+                               (("--daemon", "x", "set", "12"), "64 hex digits"),
                                (("--daemon", "x", "top", "0"), "1 to 1000000"),
                                (("--daemon", "x", "status", "more"), "nothing after it"),
                                (("--daemon", "x", "status", "--fast"), "--help lists"),

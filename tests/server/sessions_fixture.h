@@ -61,6 +61,7 @@ class NoOperator : public OperatorSource {
   v1::MetricsResponse Metrics(Time) override { return {}; }
   std::vector<v1::PeerDetail> ListPeers(Time) override { return {}; }
   v1::TransactionTrace TraceTransaction(Time, const TxHash&) override { return {}; }
+  v1::SetTrace TraceSet(Time, const SetKey&) override { return {}; }
   grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
   grpc::Status Disconnect(Time, const NodeKey&) override { return grpc::Status::OK; }
 };

@@ -176,6 +176,7 @@ TEST_F(Sessions, WhatIsLostAtALimitIsToldAndCounted) {
   Attachment a = Attach();
   auto context = With(a.session);
   auto scp = stub_->Scp(context.get());
+  for (uint64_t room = 0; room == 0;) OnLoop([&](Time) { room = node_.room; });  // it is open
   using Direction = flood::Overflow::Direction;
   Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kScp, 7, LedgerSeq{3}, LedgerSeq{5}});
   Tell(flood::Overflow{Direction::kFromCore, flood::CoreStream::kScp, 2, {}, {}});
