@@ -74,6 +74,10 @@ void Checkers::OnAuthored(const EnvelopeKey& key, const Bytes& envelope,
   plain_.AddPayload(envelope.span());
 }
 
+void Checkers::OnForged(const Bytes& envelope) {
+  forged_.insert(HashOf<EnvelopeHash>(envelope.span()));
+}
+
 void Checkers::OnBroadcast(size_t node, const EnvelopeHash& hash) {
   nodes_[node].broadcast.insert(hash);
   nodes_[node].envelopes.insert(hash);
@@ -103,6 +107,10 @@ void Checkers::OnDelivered(size_t node, const flood::DeliverEnvelope& delivered)
   Node& state = nodes_[node];
   if (HashOf<EnvelopeHash>(delivered.envelope.span()) != delivered.hash) {
     Fail(fmt::format("node {}: an envelope was delivered under a wrong hash", node));
+  }
+  if (forged_.contains(delivered.hash)) {
+    ++counts_.forged_delivered;
+    return;
   }
   if (!known_envelopes_.contains(delivered.hash)) {
     Fail(fmt::format("node {}: delivered envelope {} was broadcast by nobody", node,
@@ -208,6 +216,9 @@ void Checkers::OnAction(size_t node, const flood::Action& action) {
   const auto* send = std::get_if<SendEnvelope>(command);
   if (send == nullptr) return;
   ++counts_.envelope_copies;
+  if (forged_.contains(HashOf<EnvelopeHash>(send->envelope.span()))) {
+    Fail(fmt::format("node {}: a forged envelope is sent on", node));
+  }
   const auto sent = nodes_[node].sent_by.find(send->peer);
   if (sent == nodes_[node].sent_by.end()) return;
   const auto hash = HashOf<EnvelopeHash>(send->envelope.span());

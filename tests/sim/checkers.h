@@ -62,6 +62,7 @@ class PlainSearch {
 struct CheckerCounts {
   uint64_t envelopes_broadcast = 0;
   uint64_t envelopes_delivered = 0;
+  uint64_t forged_delivered = 0;
   uint64_t envelope_copies = 0;  // handed to peers' queues, checked for echo
   uint64_t sets_delivered = 0;
   uint64_t transactions_delivered = 0;
@@ -90,6 +91,9 @@ class Checkers {
   void OnDetached(size_t node);  // or its daemon has gone
   // `author`'s next envelope of `key`; newer than all before it.
   void OnAuthored(const EnvelopeKey& key, const Bytes& envelope, const std::vector<SetKey>& names);
+  // One that no core said: a forger's. Cores may be given it, and discard it.
+  void OnForged(const Bytes& envelope);
+  bool IsForged(const EnvelopeHash& hash) const { return forged_.contains(hash); }
   void OnBroadcast(size_t node, const EnvelopeHash& hash);
   void OnOffered(size_t node, const SetKey& key, const Bytes& bytes);
   void OnSubmitted(size_t node, const Bytes& transaction);
@@ -159,6 +163,7 @@ class Checkers {
   std::vector<Node> nodes_;
   std::map<EnvelopeKey, Authored> newest_;
   std::map<EnvelopeHash, Known> known_envelopes_;
+  std::set<EnvelopeHash> forged_;
   std::map<SetKey, Bytes> sets_;
   std::map<TxHash, Bytes> transactions_;
   std::set<TxHash> externalized_;

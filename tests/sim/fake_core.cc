@@ -177,6 +177,11 @@ void FakeCore::Close(LedgerSeq slot, bool tracking) {
   ForgetSlots();
 }
 
+void FakeCore::Judge(const TxHash& transaction, flood::TxJudgement judgement) {
+  Say(flood::TransactionVerdicts{.number = next_number_++,
+                                 .verdicts = {{transaction, judgement, std::nullopt}}});
+}
+
 void FakeCore::ForgetSlots() {
   const LedgerSeq oldest = newest_closed_ - (slots_remembered_ - 1);
   std::erase_if(broadcasts_, [&](const Remembered& r) { return r.slot < oldest; });
@@ -231,6 +236,12 @@ void FakeCore::OnPeerNews(Time now, const flood::PeerNews& news) {
 void FakeCore::On(const flood::DeliverEnvelope& delivered) {
   checkers_.OnDelivered(index_, delivered);
   trace_.Add(delivered.hash.span());
+  if (checkers_.IsForged(delivered.hash)) {
+    // As an envelope of a node that is not of the quorum: nobody is to blame.
+    Say(flood::EnvelopeVerdict{delivered.hash, flood::EnvelopeJudgement::kDiscarded});
+    Say(flood::CoreRoom{flood::CoreStream::kScp, 1});
+    return;
+  }
   if (behaviour_.relays) {
     broadcasts_.push_back({delivered.refs.slot, delivered.envelope});
     Broadcast(delivered.envelope);
@@ -249,9 +260,7 @@ void FakeCore::FetchMissing(const flood::EnvelopeRefs& refs) {
 void FakeCore::On(const flood::DeliverTransaction& delivered) {
   checkers_.OnDelivered(index_, delivered);
   trace_.Add(delivered.hash.span());
-  Say(flood::TransactionVerdicts{
-      .number = next_number_++,
-      .verdicts = {{delivered.hash, flood::TxJudgement::kValid, std::nullopt}}});
+  Judge(delivered.hash, flood::TxJudgement::kValid);
   Say(flood::CoreRoom{flood::CoreStream::kTransactions, 1});
 }
 

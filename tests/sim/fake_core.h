@@ -68,6 +68,7 @@ class FakeCore final : public server::CoreSink {
   void Propose(LedgerSeq slot);
   void VoteFor(LedgerSeq slot, const SetHash& set) { votes_.emplace(slot, set); }
   void Close(LedgerSeq slot, bool tracking = true);
+  void Judge(const TxHash& transaction, flood::TxJudgement judgement);
 
   size_t peers_up() const { return peers_.size(); }
   const std::map<NodeKey, size_t>& connects() const { return connects_; }
