@@ -246,6 +246,10 @@ TEST_F(NodeMemoryTest, NothingIsAdmittedWhileMemoryIsShortAndAllIsAfterwards) {
   Event(RequestEnded{PeerId{1}, demand[0].request, true});
   EXPECT_EQ(Held(MemoryPool::kTxBodies), 0u);
   EXPECT_EQ(node_.stats().tx.bodies_dropped, 1u);
+  // Some is free again, but not enough to begin anything.
+  Core(CoreQueues{kRoom - 100 * kKiB});
+  ASSERT_TRUE(IsPressed());
+  EXPECT_GT(Left(), 50 * kKiB);
   const Bytes news = Payment();
   EXPECT_FALSE(Bring(2, news));
   EXPECT_EQ(node_.stats().tx.submissions_without_memory, 1u);

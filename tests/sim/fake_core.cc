@@ -136,7 +136,7 @@ void FakeCore::Fetch(const SetKey& key, std::optional<LedgerSeq> slot, std::vect
   Say(flood::FetchSet{.key = key, .slot = slot, .peers = std::move(peers)});
 }
 
-TxHash FakeCore::Submit(Bytes transaction) {
+TxHash FakeCore::Submit(const Bytes& transaction) {
   const auto hash = HashOf<TxHash>(transaction.span());
   checkers_.OnSubmitted(index_, transaction);
   submissions_[hash] = transaction;

@@ -63,7 +63,7 @@ class FakeCore final : public server::CoreSink {
   void OfferFirstChunk(const Bytes& bytes, std::optional<LedgerSeq> slot);
   // `peers`: to be asked first, in this order.
   void Fetch(const SetKey& key, std::optional<LedgerSeq> slot, std::vector<NodeKey> peers = {});
-  TxHash Submit(Bytes transaction);
+  TxHash Submit(const Bytes& transaction);
   // Proposes a set of the best transactions for a slot: asks, offers, then nominates it.
   void Propose(LedgerSeq slot);
   void VoteFor(LedgerSeq slot, const SetHash& set) { votes_.emplace(slot, set); }

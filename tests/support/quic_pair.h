@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "flood/base/bytes.h"
@@ -32,7 +33,9 @@ namespace overlay::transport {
 // Sends messages in the order in which they were given, each on its stream.
 class MessageSource : public StreamSource {
  public:
-  void Add(StreamId stream, Bytes data, bool fin) { queue_.push_back({stream, data, 0, fin}); }
+  void Add(StreamId stream, Bytes data, bool fin) {
+    queue_.push_back({stream, std::move(data), 0, fin});
+  }
   bool empty() const { return queue_.empty(); }
   size_t queued() const { return queue_.size(); }
   // What was refused as gone, in order.

@@ -237,6 +237,7 @@ std::vector<Row> Rows() {
        .act =
            [](Story& s) {
              std::vector<InvEntry> entries;
+             entries.reserve(5001);
              for (int i = 0; i < 5001; ++i) {
                entries.push_back({s.net.build().AnyHash<TxHash>(), 1000, Lane::kClassic, 1000});
              }
