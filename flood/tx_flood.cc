@@ -32,6 +32,7 @@ void TxFlood::Impl::OnDeadline(Time now, ActionList& out) {
     Refuse(*index, TxFate::kAged);
   }
   ApplyExternalized(out);
+  memory_.DropOver(kForgottenPerTurn);
   Finish(now, out);
 }
 
@@ -41,7 +42,7 @@ std::optional<Time> TxFlood::Impl::NextDeadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   if (!judges_ && offers_.oldest_pending()) consider(Time{});
-  if (!externalizing_.empty()) consider(Time{});
+  if (!externalizing_.empty() || memory_.has_over()) consider(Time{});
   consider(tracker_.NextDeadline());
   consider(mempool_.NextExpiry());
   consider(offers_.NextDeadline());

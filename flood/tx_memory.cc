@@ -5,8 +5,10 @@
 namespace overlay::flood {
 
 std::optional<TxFate> TxMemory::Find(const TxHash& hash) const {
-  if (externalized_.fates.contains(hash)) return TxFate::kExternalized;
-  if (const auto it = refused_.fates.find(hash); it != refused_.fates.end()) return it->second.fate;
+  for (const Generation* generation : {&externalized_, &refused_}) {
+    const auto it = generation->fates.find(hash);
+    if (it != generation->fates.end() && !IsOver(it->second.ledger)) return it->second.fate;
+  }
   if (later_.contains(hash)) return TxFate::kLater;
   return std::nullopt;
 }
@@ -38,24 +40,36 @@ void TxMemory::OnLedgerClosed(LedgerSeq closed) {
   if (newest_closed_.value == 0) {
     for (Generation* generation : {&externalized_, &refused_}) {
       for (Item& item : generation->items) item.ledger = closed;
+      for (auto& [hash, known] : generation->fates) known.ledger = closed;
     }
   }
   newest_closed_ = closed;
   later_.clear();
+}
+
+bool TxMemory::IsOver(LedgerSeq ledger) const { return ledger + ledgers_ < newest_closed_; }
+
+bool TxMemory::HasOver(const Generation& generation) const {
+  return !generation.items.empty() && IsOver(generation.items.front().ledger);
+}
+
+bool TxMemory::has_over() const { return HasOver(externalized_) || HasOver(refused_); }
+
+void TxMemory::DropOver(size_t count) {
   for (Generation* generation : {&externalized_, &refused_}) {
-    while (!generation->items.empty() && generation->items.front().ledger + ledgers_ < closed) {
-      PopFront(*generation);
-    }
+    for (; count > 0 && HasOver(*generation); --count) PopFront(*generation);
   }
 }
 
 void TxMemory::Add(Generation& generation, const TxHash& hash, TxFate fate) {
   // The first time counts: else a peer could keep a refusal alive for ever.
-  const auto [it, inserted] = generation.fates.try_emplace(hash, Known{fate, next_number_});
-  if (!inserted) {
+  const Known known{fate, newest_closed_, next_number_};
+  const auto [it, inserted] = generation.fates.try_emplace(hash, known);
+  if (!inserted && !IsOver(it->second.ledger)) {
     it->second.fate = fate;
     return;
   }
+  it->second = known;
   generation.items.push_back({hash, newest_closed_, next_number_});
   ++next_number_;
   while (generation.items.size() > count_max_) PopFront(generation);
@@ -77,7 +91,9 @@ void TxMemory::CheckInvariants() const {
       OVERLAY_CHECK(before == nullptr ||
                     (before->ledger <= item.ledger && before->number < item.number));
       const auto it = generation->fates.find(item.hash);
-      alive += it != generation->fates.end() && it->second.number == item.number;
+      const bool ends = it != generation->fates.end() && it->second.number == item.number;
+      OVERLAY_CHECK(!ends || it->second.ledger == item.ledger);
+      alive += ends;
       before = &item;
     }
     OVERLAY_CHECK(alive == generation->fates.size());

@@ -10,10 +10,12 @@
 //   R3  Externalized ones have room of their own, so that nothing a peer sends can push one out; it
 //       also outranks every other fate.
 //   R4  Before the first close nothing ages; what was remembered then counts from that close.
+//   R5  What is over is not found any more at once, and leaves memory a few at a time. Why: the
+//       thousands of one ledger would be a lump of milliseconds.
 //
 // Bounds   kTxMemoryCountMax externalized, as many refused or aged, kTxLaterCountMax `later`;
 //     oldest first.
-// Cost     O(1); a close costs what it forgets.
+// Cost     O(1); the first close costs what was remembered before it.
 // Threads  none.
 #ifndef OVERLAY_FLOOD_TX_MEMORY_H_
 #define OVERLAY_FLOOD_TX_MEMORY_H_
@@ -47,6 +49,9 @@ class TxMemory {
   // Takes back all but externalized.
   void Forget(const TxHash& hash);
   void OnLedgerClosed(LedgerSeq closed);
+  // Lets go of at most `count` that are over.
+  void DropOver(size_t count);
+  bool has_over() const;
 
   size_t size() const { return externalized_.fates.size() + refused_.fates.size() + later_.size(); }
   void CheckInvariants() const;
@@ -59,6 +64,7 @@ class TxMemory {
   };
   struct Known {
     TxFate fate = TxFate::kAged;
+    LedgerSeq ledger;     // as its item's
     uint64_t number = 0;  // of the item that ends it; others of the same hash are stale
   };
   struct Generation {
@@ -68,6 +74,9 @@ class TxMemory {
   };
   void Add(Generation& generation, const TxHash& hash, TxFate fate);
   void PopFront(Generation& generation);
+  // Of one remembered when `ledger` was the newest closed: whether its time has passed.
+  bool IsOver(LedgerSeq ledger) const;
+  bool HasOver(const Generation& generation) const;
 
   const uint64_t ledgers_;
   const size_t count_max_;

@@ -13,7 +13,7 @@ namespace overlay::server {
 
 struct DaemonStats {
   transport::LatencyCounts turn;          // work of one turn of the loop
-  transport::LatencyCounts turn_cpu;      // CPU time from one turn's end to the next one's
+  transport::LatencyCounts turn_other;    // of that, what no SCP envelope caused
   transport::LatencyCounts wire_to_core;  // an envelope's datagram to its write to the core
   transport::LatencyCounts set_fetch;     // a core's fetch to the complete set
   transport::LatencyCounts tx_pull;       // a demand to its body

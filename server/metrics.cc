@@ -161,10 +161,9 @@ void AddProcess(std::vector<MetricDefinition>& m) {
       "Work of one turn of the loop: what an envelope may have to wait.", "recv.X, send.X",
       [](const MetricSources& s) -> const auto& { return s.daemon->turn; }));
   m.push_back(Histogram(
-      "overlay_loop_turn_cpu_seconds",
-      "CPU time of one turn of the loop, its wait for events included: the same whoever else uses "
-      "the machine.",
-      "", [](const MetricSources& s) -> const auto& { return s.daemon->turn_cpu; }));
+      "overlay_loop_turn_other_seconds",
+      "Of a turn's work, what SCP envelopes did not cause: what makes the next one wait in vain.",
+      "", [](const MetricSources& s) -> const auto& { return s.daemon->turn_other; }));
 }
 
 void AddPeers(std::vector<MetricDefinition>& m) {

@@ -62,9 +62,13 @@ void NodeDriver::Run(Time now) {
     for (size_t left = inputs_.size(); left > 0; --left) {
       const Input input = std::move(inputs_.front());
       inputs_.pop_front();
-      actions.clear();
-      Feed(now, input, actions);
-      for (flood::Action& action : actions) Execute(now, action);
+      if (!clock_ || !IsOfEnvelopes(input)) {
+        Handle(now, input, actions);
+        continue;
+      }
+      const Time began = clock_();
+      Handle(now, input, actions);
+      envelope_time_ += clock_() - began;
     }
     if (++rounds > kRoundsMax) {
       OVERLAY_BUG("node and transport do not come to rest");
@@ -72,6 +76,22 @@ void NodeDriver::Run(Time now) {
     }
   }
   running_ = false;
+}
+
+void NodeDriver::Handle(Time now, const Input& input, flood::ActionList& actions) {
+  actions.clear();
+  Feed(now, input, actions);
+  for (flood::Action& action : actions) Execute(now, action);
+}
+
+bool NodeDriver::IsOfEnvelopes(const Input& input) {
+  if (const auto* event = std::get_if<PeerEvent>(&input)) {
+    return std::holds_alternative<EnvelopeReceived>(*event) ||
+           std::holds_alternative<EnvelopeDone>(*event);
+  }
+  const auto* core = std::get_if<flood::CoreInput>(&input);
+  return core != nullptr && (std::holds_alternative<flood::BroadcastEnvelope>(*core) ||
+                             std::holds_alternative<flood::EnvelopeVerdict>(*core));
 }
 
 void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) {

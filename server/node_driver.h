@@ -52,6 +52,8 @@ class NodeDriver : public CoreInputSink {
   using Resolve = std::function<void(Time now, const std::string& host)>;
   // Gives work to the worker; answered with OnComputed, later or from within.
   using Compute = std::function<void(Time now, flood::Compute compute)>;
+  // Reads a clock: for measuring alone.
+  using ReadClock = std::function<Time()>;
   // One turn never needs as many.
   static constexpr int kRoundsMax = 10'000;
 
@@ -61,6 +63,8 @@ class NodeDriver : public CoreInputSink {
   // Before the first input.
   void SetSink(CoreSink* sink) { sink_ = sink; }
   void SetTap(NodeTap* tap) { tap_ = tap; }
+  // Without one nothing is measured.
+  void SetClock(ReadClock clock) { clock_ = std::move(clock); }
 
   void OnCoreInput(Time now, flood::CoreInput input) override;
   void OnResolved(Time now, const std::string& host,
@@ -74,6 +78,8 @@ class NodeDriver : public CoreInputSink {
 
   std::optional<Time> NextDeadline() const;
   const flood::NodeStats& node_stats() const override { return node_->stats(); }
+  // Spent since the last call on what the SCP envelopes of peers and core caused.
+  Duration TakeEnvelopeTime() { return std::exchange(envelope_time_, Duration{}); }
   // From a demand to its first body.
   const transport::LatencyCounts& tx_pull() const { return tx_pull_; }
 
@@ -89,7 +95,9 @@ class NodeDriver : public CoreInputSink {
     Time at;
   };
 
+  static bool IsOfEnvelopes(const Input& input);
   void Run(Time now);
+  void Handle(Time now, const Input& input, flood::ActionList& actions);
   void Feed(Time now, const Input& input, flood::ActionList& actions);
   void Execute(Time now, flood::Action& action);
   void Observe(Time now, const PeerEvent& event);
@@ -100,6 +108,8 @@ class NodeDriver : public CoreInputSink {
   const Compute compute_;
   CoreSink* sink_ = nullptr;
   NodeTap* tap_ = nullptr;
+  ReadClock clock_;
+  Duration envelope_time_{};
   std::deque<Input> inputs_;
   bool running_ = false;
   std::map<RequestId, Demand> demands_;  // requests for bodies under way; the node bounds them

@@ -91,12 +91,6 @@ WallTime EventLoop::ReadWallClock() {
   return {static_cast<int64_t>(ts.tv_sec) * 1'000'000 + ts.tv_nsec / 1'000};
 }
 
-Duration EventLoop::ReadCpuClock() {
-  timespec ts;
-  OVERLAY_CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0);
-  return std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec);
-}
-
 absl::Status EventLoop::Watch(int fd, FdInterest interest, FdCallback callback) {
   const bool known = watched_.contains(fd);
   const uint64_t generation = next_generation_++;

@@ -79,8 +79,6 @@ class EventLoop {
   // now().
   Time ReadClock();
   static WallTime ReadWallClock();
-  // What this thread has used so far: for measuring itself.
-  static Duration ReadCpuClock();
 
   // Watches a descriptor, or changes what it is watched for. The loop does not own it: unwatch
   // before close.

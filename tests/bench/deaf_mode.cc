@@ -18,7 +18,9 @@ namespace {
 
 constexpr Duration kGap = std::chrono::milliseconds(2);
 constexpr size_t kDeaf = 2;
-constexpr Duration kSampleEvery = std::chrono::milliseconds(50);
+// Each sample is two calls of a daemon, some 0.3 ms of its loop: often enough they would be the
+// load.
+constexpr Duration kSampleEvery = std::chrono::milliseconds(500);
 // Until a full queue of the client is offered a transaction again.
 constexpr Duration kQueuePatience = std::chrono::microseconds(200);
 // For what was held back to be pulled and judged.

@@ -121,8 +121,8 @@ struct MissionResult {
   double turns_per_second = 0;
   double turn_p99_us = 0;  // whole turns of the loop, class 0 included
   double turn_p999_us = 0;
-  double turn_cpu_p99_us = 0;  // of their CPU time, which a busy machine does not stretch
-  double turn_cpu_p999_us = 0;
+  double turn_other_p99_us = 0;  // without what envelopes (class 0) caused
+  double turn_other_p999_us = 0;
   std::vector<double> rss_mb;  // of the daemon, at each sixth of the time
   // Meant to be announced or sent, to at the core.
   Samples transactions;

@@ -594,6 +594,26 @@ TEST_F(TxFloodTest, ManyExternalizedOnesGoInTurns) {
   EXPECT_EQ(Top(), std::vector<TxHash>{HashOfTx(between)});
 }
 
+// What a ledger took is forgotten twelve ledgers later, by and by.
+TEST_F(TxFloodTest, WhatIsRememberedNoMoreLeavesInTurns) {
+  AttachJudge();
+  Close(200);
+  TxSetExternalized externalized;
+  for (size_t i = 0; i < kForgottenPerTurn + 1; ++i)
+    externalized.transactions.push_back(HashOfTx(Payment()));
+  Do([&] { flood().OnTxSetExternalized(now, externalized, out); });
+  while (flood().NextDeadline() && *flood().NextDeadline() <= now)
+    Do([&] { flood().OnDeadline(now, out); });
+  Close(213);
+  for (int turn = 0; turn < 2; ++turn) {
+    ASSERT_TRUE(flood().NextDeadline().has_value());
+    EXPECT_LE(*flood().NextDeadline(), now) << "turn " << turn;
+    Do([&] { flood().OnDeadline(now, out); });
+  }
+  const std::optional<Time> next = flood().NextDeadline();
+  EXPECT_TRUE(!next || *next > now);
+}
+
 TEST_F(TxFloodTest, AtTheAnnouncementLimitTheStreamIsPausedAndNothingIsDropped) {
   limits_.announcements_per_peer_max = 10;
   limits_.demands_per_peer_count_max = 3;

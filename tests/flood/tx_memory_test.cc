@@ -30,8 +30,39 @@ TEST_F(TxMemoryTest, RememberedUntilMoreThanTwelveLedgersHaveClosed) {
   Close(112);
   EXPECT_EQ(memory_.Find(Hash(1)), TxFate::kExternalized);
   EXPECT_EQ(memory_.Find(Hash(2)), TxFate::kStale);
+  EXPECT_FALSE(memory_.has_over());
   Close(113);
+  EXPECT_EQ(memory_.Find(Hash(1)), std::nullopt);
+  EXPECT_EQ(memory_.Find(Hash(2)), std::nullopt);
+}
+
+TEST_F(TxMemoryTest, WhatIsOverLeavesAFewAtATime) {
+  Close(100);
+  for (uint8_t i = 1; i <= 3; ++i) memory_.Remember(Hash(i), TxFate::kExternalized);
+  memory_.Remember(Hash(4), TxFate::kStale);
+  Close(113);
+  EXPECT_EQ(memory_.size(), 4u);
+  EXPECT_TRUE(memory_.has_over());
+  memory_.DropOver(2);
+  EXPECT_EQ(memory_.size(), 2u);
+  EXPECT_TRUE(memory_.has_over());
+  memory_.DropOver(2);
   EXPECT_EQ(memory_.size(), 0u);
+  EXPECT_FALSE(memory_.has_over());
+}
+
+TEST_F(TxMemoryTest, OneThatIsOverAndStillHereIsRememberedAnew) {
+  Close(100);
+  memory_.Remember(Hash(1), TxFate::kStale);
+  Close(113);
+  memory_.Remember(Hash(1), TxFate::kAged);
+  EXPECT_EQ(memory_.Find(Hash(1)), TxFate::kAged);
+  memory_.DropOver(10);
+  EXPECT_EQ(memory_.Find(Hash(1)), TxFate::kAged);
+  Close(125);
+  EXPECT_EQ(memory_.Find(Hash(1)), TxFate::kAged);
+  Close(126);
+  EXPECT_EQ(memory_.Find(Hash(1)), std::nullopt);
 }
 
 TEST_F(TxMemoryTest, LaterIsForgottenAtTheNextClose) {
