@@ -139,6 +139,7 @@ class CoreSessions : public CoreSink {
   void StartDrain(Time now);
   // Ends all sessions with UNAVAILABLE.
   void EndAll(Time now);
+  bool draining() const { return draining_; }
 
   const CoreSession* core() const { return core_.get(); }
   size_t observer_count() const { return observers_.size(); }

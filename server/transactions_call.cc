@@ -100,13 +100,16 @@ void TransactionsCall::OnHalfClosed(Time now) {
 }
 
 bool TransactionsCall::MayRead() const {
-  return !half_closed_ && !out_.is_half_full() &&
+  // What is not read has no answer, so that the core says it to the next daemon.
+  return !sessions_.draining() && !half_closed_ && !out_.is_half_full() &&
          session_->submissions_open < kSubmissionsUnansweredMax &&
          results_.size() < kSubmissionsUnansweredMax;
 }
 
 void TransactionsCall::OnMessage(Time now, const grpc::ByteBuffer& message) {
-  if (session_ == nullptr) return;
+  // The read that was outstanding when the drain began takes one more message, which counts as not
+  // read: a mempool that ends within the second is no place for it.
+  if (session_ == nullptr || sessions_.draining()) return;
   SessionCounters& counters = sessions_.mutable_counters();
   ++counters.tx_messages_up;
   counters.tx_bytes_up += message.Length();

@@ -357,6 +357,7 @@ absl::Status RunCoreCommand(const Arguments& arguments) {
   options.agent = "overlayctl";
   options.observer = arguments.command == Command::kTop || arguments.command == Command::kWatch;
   options.takeover = arguments.takeover;
+  options.occupied_patience = std::chrono::milliseconds(0);  // who asks decides about --takeover
   if (arguments.passphrase.empty()) {
     absl::StatusOr<std::string> network_id = AskNetworkId(arguments);
     if (!network_id.ok()) return network_id.status();

@@ -115,6 +115,12 @@ bool IsFinal(const absl::Status& status) {
   }
 }
 
+// Refused because the session of another core has not ended; the field that would end it is named
+// first, as in every refusal.
+bool IsOccupied(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) && status.message().substr(0, 9) == "takeover:";
+}
+
 }  // namespace
 
 ClientImpl::ClientImpl(const ClientOptions& options, std::string network_id, Handler* handler)
@@ -219,9 +225,8 @@ void ClientImpl::BeginAttach() {
   request.set_core_instance(core_instance_);
   request.set_network_id(network_id_);
   request.set_api_version(1);
-  const auto closed = memory_.Closed();
-  const uint64_t newest = closed ? closed->slot() : options_.newest_closed_slot;
-  if (newest != 0) request.set_newest_closed_slot(newest);
+  const uint64_t slot = memory_.SlotToAttachWith().value_or(options_.newest_closed_slot);
+  if (slot != 0) request.set_newest_closed_slot(slot);
   request.set_takeover(options_.takeover);
   request.set_observer(options_.observer);
   request.set_judges_transactions(options_.judges_transactions);
@@ -273,7 +278,11 @@ void ClientImpl::OnAttachFinished(bool) {
     const std::lock_guard lock(mutex_);
     // The attach call knows best why the session ended.
     if (!attach_status_.ok() && !Stopping()) why_ = ToAbsl(attach_status_);
-    if (!was_attached_ && IsFinal(why_)) final_ = true;
+    if (!was_attached_ && IsFinal(why_)) {
+      const auto now = std::chrono::steady_clock::now();
+      if (IsOccupied(why_) && !occupied_since_) occupied_since_ = now;
+      final_ = !IsOccupied(why_) || now - *occupied_since_ >= options_.occupied_patience;
+    }
   }
   attach_.reset();
   CallEnded();
@@ -338,8 +347,10 @@ void ClientImpl::BeginSession(const v1::Attached& attached) {
     const std::lock_guard lock(mutex_);
     session_ = attached.session();
     was_attached_ = true;
+    occupied_since_.reset();
     backoff_ = options_.reconnect_min;
   }
+  memory_.OnAttached(std::chrono::steady_clock::now(), attached);
   handler_->OnAttached(info);
   ReplayPeers();
 }
@@ -429,10 +440,9 @@ void ClientImpl::OpenStreams() {
     const std::lock_guard numbers(number_mutex_);
     transactions_.Refill([this](std::deque<v1::TransactionsUp>& queue) {
       std::erase_if(queue, [](const v1::TransactionsUp& up) { return up.has_submit(); });
-      const std::vector<v1::Submission> unanswered = memory_.Unanswered();
       std::vector<v1::TransactionsUp> submits;
-      for (const v1::Submission& submission : unanswered) {
-        *submits.emplace_back().mutable_submit()->add_submissions() = submission;
+      for (v1::Submission& submission : memory_.SubmissionsToSay()) {
+        *submits.emplace_back().mutable_submit()->add_submissions() = std::move(submission);
       }
       const auto number = [](const v1::TransactionsUp& up) {
         return up.has_submit() ? up.submit().submissions(0).number() : up.verdict().number();
@@ -463,6 +473,13 @@ void ClientImpl::OpenStreams() {
         std::move(contexts[0]),
         [this](grpc::ClientContext* c) { return main_stub_->PrepareAsyncTxSets(c, &main_queue_); },
         [this](const v1::TxSetsDown& down) { OnTxSets(down); }, on_end);
+  }
+  scp_.Start(
+      std::move(contexts[2]),
+      [this](grpc::ClientContext* c) { return scp_stub_->PrepareAsyncScp(c, &scp_queue_); },
+      [this](const v1::ScpDown& down) { OnScp(down); }, on_end);
+  if (!options_.observer) {
+    // Last: what is submitted may wait for a daemon that has everything else back.
     transactions_.Start(
         std::move(contexts[1]),
         [this](grpc::ClientContext* c) {
@@ -470,10 +487,6 @@ void ClientImpl::OpenStreams() {
         },
         [this](const v1::TransactionsDown& down) { OnTransactions(down); }, on_end);
   }
-  scp_.Start(
-      std::move(contexts[2]),
-      [this](grpc::ClientContext* c) { return scp_stub_->PrepareAsyncScp(c, &scp_queue_); },
-      [this](const v1::ScpDown& down) { OnScp(down); }, on_end);
   // Who ended the session while they were being started found nothing to cancel.
   bool ended = false;
   {
@@ -541,7 +554,7 @@ absl::Status ClientImpl::LedgerClosed(uint64_t slot, const std::optional<Hash>& 
   if (hash) request.set_hash(hash->data(), hash->size());
   request.set_tracking(tracking);
   for (uint64_t kept : keep_slots) request.add_keep_slots(kept);
-  memory_.OnLedgerClosed(request);
+  memory_.OnLedgerClosed(std::chrono::steady_clock::now(), request);
   if (!ReadySession().ok()) return absl::OkStatus();  // said at the next attach
   CallThen(&v1::Core::Stub::PrepareAsyncLedgerClosed, request, [this](const grpc::Status& status) {
     if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT) {

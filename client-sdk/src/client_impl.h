@@ -9,8 +9,8 @@
 //   R1  The end of any call ends the session: all its calls are cancelled, and only when the last
 //       of them has ended is the next attach begun. Why: what was under way is unknown; a new
 //       session replays exactly.
-//   R2  After `attached`, in this order: SetPeers, LedgerClosed (not tracking), then the streams,
-//       whose queues begin with what core_memory.h kept.
+//   R2  After `attached`, in this order: SetPeers, LedgerClosed (not tracking), then the streams
+//       (sets, envelopes, transactions), whose queues begin with what core_memory.h kept.
 //   R3  Handler methods of the second thread are called from that thread alone.
 //   R4  Stop cancels every call, unary ones included, and so waits for nobody's deadline.
 #ifndef OVERLAY_CLIENT_SDK_SRC_CLIENT_IMPL_H_
@@ -24,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -155,6 +156,7 @@ class ClientImpl : public Client {
   absl::Status why_ = absl::OkStatus();  // the session ended
   bool final_ = false;
   bool was_attached_ = false;
+  std::optional<SteadyTime> occupied_since_;  // refused so since then, without a session since
   std::chrono::milliseconds backoff_;
 };
 

@@ -175,7 +175,7 @@ absl::StatusOr<uint64_t> ClientImpl::Submit(std::string_view transaction,
   // Before it is sent: the answer may be here before Push returns.
   memory_.OnSubmitted(*submission);
   if (absl::Status pushed = transactions_.Push(std::move(up)); !pushed.ok()) {
-    memory_.OnAnswered(last_number_ + 1);
+    memory_.ForgetSubmission(last_number_ + 1);
     return pushed;
   }
   return ++last_number_;
@@ -204,11 +204,14 @@ void ClientImpl::OnTransactions(const v1::TransactionsDown& down) {
   switch (down.message_case()) {
     case v1::TransactionsDown::kResults:
       for (const v1::SubmitResult& in : down.results().results()) {
-        if (!memory_.OnAnswered(in.number())) continue;
         SubmitAnswer answer;
         answer.number = in.number();
         answer.hash = ToHash(in.hash());
         answer.outcome = static_cast<SubmitOutcome>(in.outcome());
+        if (!memory_.OnAnswered(std::chrono::steady_clock::now(), answer.number, answer.outcome,
+                                answer.hash)) {
+          continue;
+        }
         if (in.has_fee_wanted()) answer.fee_wanted = in.fee_wanted();
         answer.detail = in.detail();
         handler_->OnSubmitResult(answer);
@@ -225,7 +228,8 @@ void ClientImpl::OnTransactions(const v1::TransactionsDown& down) {
     }
     case v1::TransactionsDown::kError: {
       const v1::Error& error = down.error();
-      if (error.has_id() && memory_.OnAnswered(error.id())) {
+      if (error.has_id() && memory_.OnAnswered(std::chrono::steady_clock::now(), error.id(),
+                                               SubmitOutcome::kMalformed, Hash{})) {
         // The refusal is the one answer of that submission.
         SubmitAnswer answer;
         answer.number = error.id();
@@ -382,6 +386,8 @@ void ClientImpl::OnAvailable(const v1::SetAvailable& available) {
 // ---- calls that block -------------------------------------------------------------------------
 
 absl::Status ClientImpl::TxSetExternalized(const Hash& set, const std::vector<Hash>& transactions) {
+  // First, and attached or not: the next daemon must not be told of what is in a ledger.
+  memory_.OnExternalized(transactions);
   if (auto session = ReadySession(); !session.ok()) return session.status();
   const std::unique_ptr<grpc::ClientContext> context = Context();
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));

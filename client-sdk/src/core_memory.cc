@@ -19,10 +19,6 @@ uint64_t BigEndian(std::string_view bytes) {
   return value;
 }
 
-uint64_t LowestKept(uint64_t newest_closed) {
-  return newest_closed > kSlotsKept ? newest_closed - kSlotsKept : 0;
-}
-
 }  // namespace
 
 void CoreMemory::OnBroadcast(std::string_view envelope) {
@@ -30,7 +26,7 @@ void CoreMemory::OnBroadcast(std::string_view envelope) {
   const uint64_t slot = BigEndian(envelope.substr(kSlotAt, 8));
   const bool nomination = BigEndian(envelope.substr(kTypeAt, 4)) == kNominate;
   const std::lock_guard lock(mutex_);
-  if (slot < LowestKept(newest_closed_)) return;
+  if (!kept_.IsKept(slot)) return;
   envelopes_[{slot, std::string(envelope.substr(kNodeAt, 32)), nomination}] = std::string(envelope);
   if (envelopes_.size() > kEnvelopesMax) envelopes_.erase(envelopes_.begin());
 }
@@ -81,7 +77,7 @@ void CoreMemory::ShrinkOffers() {
     return offers_.erase(it);
   };
   for (auto it = offers_.begin(); it != offers_.end();) {
-    it = it->slot && *it->slot < LowestKept(newest_closed_) ? erase(it) : std::next(it);
+    it = it->slot && !kept_.IsKept(*it->slot) ? erase(it) : std::next(it);
   }
   size_t unbound = static_cast<size_t>(std::count_if(
       offers_.begin(), offers_.end(), [](const Offer& offer) { return !offer.slot; }));
@@ -123,22 +119,63 @@ bool CoreMemory::OnFetchEnded(SetType type, const Hash& hash) {
 
 void CoreMemory::OnSubmitted(const v1::Submission& submission) {
   const std::lock_guard lock(mutex_);
-  unanswered_[submission.number()] = submission;
+  submissions_.OnSubmitted(submission);
 }
 
-bool CoreMemory::OnAnswered(uint64_t number) {
+void CoreMemory::ForgetSubmission(uint64_t number) {
   const std::lock_guard lock(mutex_);
-  return unanswered_.erase(number) > 0;
+  submissions_.Forget(number);
 }
 
-void CoreMemory::OnLedgerClosed(const v1::LedgerClosedRequest& closed) {
+bool CoreMemory::OnAnswered(SteadyTime now, uint64_t number, SubmitOutcome outcome,
+                            const Hash& hash) {
   const std::lock_guard lock(mutex_);
-  if (closed_ && closed.slot() < closed_->slot()) return;
-  closed_ = closed;
-  newest_closed_ = closed.slot();
-  const uint64_t lowest = LowestKept(newest_closed_);
-  envelopes_.erase(envelopes_.begin(), envelopes_.lower_bound({lowest, "", false}));
-  delivered_.erase(delivered_.begin(), delivered_.lower_bound({lowest, Hash{}}));
+  return submissions_.OnAnswered(now, number, outcome, hash);
+}
+
+void CoreMemory::OnExternalized(const std::vector<Hash>& transactions) {
+  const std::lock_guard lock(mutex_);
+  submissions_.OnExternalized(transactions);
+}
+
+void CoreMemory::OnAttached(SteadyTime now, const v1::Attached& attached) {
+  const std::lock_guard lock(mutex_);
+  KeptSlotsLimits limits;
+  const v1::Limits& told = attached.limits();
+  if (told.slots_kept_min() != 0) limits.slots_kept_min = told.slots_kept_min();
+  if (told.slots_kept_max() != 0) limits.slots_kept_max = told.slots_kept_max();
+  if (told.keep_slots_max() != 0) limits.keep_slots_max = told.keep_slots_max();
+  kept_.SetLimits(limits);
+  submissions_.OnAttached(now, attached.daemon_instance());
+}
+
+template <class Container, class SlotOf, class FirstOf>
+void CoreMemory::EraseNotKept(Container& container, SlotOf slot_of, FirstOf first_of) {
+  for (auto it = container.begin(); it != container.end();) {
+    const uint64_t slot = slot_of(it);
+    const auto next =
+        slot == UINT64_MAX ? container.end() : container.lower_bound(first_of(slot + 1));
+    if (!kept_.IsKept(slot)) container.erase(it, next);
+    it = next;
+  }
+}
+
+void CoreMemory::OnLedgerClosed(SteadyTime now, const v1::LedgerClosedRequest& closed) {
+  const std::lock_guard lock(mutex_);
+  const bool is_new = closed.slot() > kept_.newest_closed();
+  kept_.OnClosed(now, closed.slot(), {closed.keep_slots().begin(), closed.keep_slots().end()});
+  if (!closed_ || closed.slot() >= closed_->slot()) closed_ = closed;
+  if (is_new) submissions_.OnLedgerClosed(now);
+  EraseNotKept(
+      envelopes_, [](auto it) { return std::get<0>(it->first); },
+      [](uint64_t slot) {
+        return EnvelopeKey{slot, "", false};
+      });
+  EraseNotKept(
+      delivered_, [](auto it) { return it->first; },
+      [](uint64_t slot) {
+        return std::pair{slot, Hash{}};
+      });
   ShrinkOffers();
 }
 
@@ -169,17 +206,24 @@ std::vector<v1::SetFetch> CoreMemory::Fetches() const {
   return list;
 }
 
-std::vector<v1::Submission> CoreMemory::Unanswered() const {
+std::vector<v1::Submission> CoreMemory::SubmissionsToSay() const {
   const std::lock_guard lock(mutex_);
-  std::vector<v1::Submission> list;
-  list.reserve(unanswered_.size());
-  for (const auto& [number, submission] : unanswered_) list.push_back(submission);
-  return list;
+  return submissions_.ToSay();
 }
 
 std::optional<v1::LedgerClosedRequest> CoreMemory::Closed() const {
   const std::lock_guard lock(mutex_);
-  return closed_;
+  if (!closed_) return std::nullopt;
+  v1::LedgerClosedRequest closed = *closed_;
+  closed.clear_keep_slots();
+  for (const uint64_t slot : kept_.keep_slots()) closed.add_keep_slots(slot);
+  return closed;
+}
+
+std::optional<uint64_t> CoreMemory::SlotToAttachWith() const {
+  const std::lock_guard lock(mutex_);
+  if (!closed_) return std::nullopt;
+  return kept_.oldest_closed();
 }
 
 std::optional<v1::SetPeersRequest> CoreMemory::Peers() const {

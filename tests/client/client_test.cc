@@ -301,14 +301,62 @@ TEST_F(ClientTest, SlotsThatAreNoLongerKeptAreNotHandedBack) {
   ASSERT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(2), "kept", 8).ok());
   daemon_->WaitForCount("offer", 2);
   ASSERT_TRUE(daemon_->WaitFor("broadcast kept"));  // what is only queued is said in any case
-  ASSERT_TRUE(client_->LedgerClosed(20, std::nullopt, true).ok());  // 8 is the lowest kept
-  ASSERT_TRUE(daemon_->WaitFor("ledger_closed 20 tracking=1"));
+  ASSERT_TRUE(client_->LedgerClosed(19, std::nullopt, true).ok());  // 8 is the lowest kept
+  ASSERT_TRUE(daemon_->WaitFor("ledger_closed 19 tracking=1"));
   RestartDaemon();
   daemon_->WaitForCount("offer", 1);
   ASSERT_TRUE(client_->Broadcast(Envelope(21, 'a', kPrepare, "end")).ok());
   const std::vector<std::string> lines = daemon_->WaitForCount("broadcast end", 1);
   EXPECT_THAT(Only(lines, "broadcast"), ElementsAre("broadcast kept", "broadcast end"));
   EXPECT_THAT(Only(lines, "offer"), ElementsAre("offer 02 0/4"));
+}
+
+// Of fast ledgers the daemon keeps more slots than twelve, and so does the client: a slot is named
+// in Attach below which it keeps nothing, and the newest one after it.
+TEST_F(ClientTest, TheSlotsOfTheLastMinuteAreHandedBackAndNotDeliveredTwice) {
+  Attach();
+  for (uint64_t slot = 100; slot <= 130; ++slot) {
+    ASSERT_TRUE(client_->Broadcast(Envelope(slot, 'a', kPrepare, fmt::format("of {}", slot))).ok());
+    ASSERT_TRUE(client_->LedgerClosed(slot, std::nullopt, true).ok());
+  }
+  daemon_->Send(Received(1, 100));
+  ASSERT_TRUE(core_.WaitFor("envelope 1"));
+  daemon_->WaitForCount("broadcast", 31);
+  ASSERT_TRUE(daemon_->WaitFor("ledger_closed 130 tracking=1"));
+  RestartDaemon();
+  EXPECT_EQ(daemon_->last_attach().newest_closed_slot(), 100u);
+  daemon_->Send(Received(1, 100));
+  daemon_->Send(Received(2, 100));
+  ASSERT_TRUE(core_.WaitFor("envelope 2"));
+  EXPECT_THAT(core_.Lines("envelope"), ElementsAre("envelope 1", "envelope 2"));
+  EXPECT_THAT(Only(daemon_->WaitForCount("broadcast", 31), "broadcast"), SizeIs(31));
+  EXPECT_THAT(Only(daemon_->Lines(), "ledger"), ElementsAre("ledger_closed 130 tracking=0"));
+}
+
+TEST_F(ClientTest, WhatIsKeptIsWhatTheDaemonSays) {
+  StartDaemon();
+  v1::Limits limits;
+  limits.set_slots_kept_min(2);
+  limits.set_slots_kept_max(3);
+  daemon_->SetLimits(limits);
+  MakeClient(Options());
+  client_->Start();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  for (uint64_t slot = 1; slot <= 6; ++slot) {
+    ASSERT_TRUE(client_->Broadcast(Envelope(slot, 'a', kPrepare, fmt::format("of {}", slot))).ok());
+  }
+  ASSERT_TRUE(daemon_->WaitFor("broadcast of 6"));
+  for (uint64_t slot = 1; slot <= 6; ++slot) {
+    ASSERT_TRUE(client_->LedgerClosed(slot, std::nullopt, true, {slot == 6 ? 2u : 1u}).ok());
+  }
+  ASSERT_TRUE(client_->LedgerClosed(5, std::nullopt, true, {3}).ok());
+  RestartDaemon();
+  ASSERT_TRUE(client_->Broadcast(Envelope(7, 'a', kPrepare, "end")).ok());
+  const std::vector<std::string> lines = daemon_->WaitForCount("broadcast end", 1);
+  EXPECT_THAT(Only(lines, "ledger"), ElementsAre("ledger_closed 6 tracking=0 keep=2 keep=3"));
+  // 1 had gone when 6 named 2; 2 and 3 went with it, or were named too late: 4 is the lowest.
+  EXPECT_THAT(Only(lines, "broadcast"),
+              ElementsAre("broadcast of 4", "broadcast of 5", "broadcast of 6", "broadcast end"));
 }
 
 TEST_F(ClientTest, NoEnvelopeIsDeliveredTwiceEvenByAnotherDaemon) {
@@ -369,6 +417,39 @@ TEST_F(ClientTest, ASubmissionIsAnsweredOnceOverARestart) {
   ASSERT_TRUE(core_.WaitFor("transactions 1"));
   EXPECT_THAT(core_.Lines("result 1"), SizeIs(1));
   EXPECT_THAT(core_.Lines("result 2"), SizeIs(1));
+}
+
+// What a killed daemon had taken and not handed on is nowhere else.
+TEST_F(ClientTest, WhatWasAddedIsSubmittedToAnotherDaemonUntilALedgerHasIt) {
+  Attach();
+  daemon_->AnswerSubmissions(true);
+  ASSERT_TRUE(client_->Submit("in a ledger").ok());
+  ASSERT_TRUE(client_->Submit("in none").ok());
+  ASSERT_TRUE(core_.WaitFor("result 2 added"));
+  daemon_->WaitForCount("submit", 2);
+  // Told while no daemon is there, as when the ledger closes meanwhile.
+  daemon_->Stop();
+  while (!absl::IsUnavailable(client_->TxSetExternalized(HashOfByte(7), {HashOfByte(1)}))) {
+  }
+  daemon_->Start();
+  daemon_->AnswerSubmissions(true);
+  ASSERT_TRUE(core_.WaitFor("attached", 2));
+  EXPECT_THAT(Only(daemon_->WaitForCount("submit", 1), "submit"), ElementsAre("submit 2 in none"));
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  ASSERT_TRUE(client_->Submit("new").ok());
+  ASSERT_TRUE(core_.WaitFor("result 3 added"));
+  EXPECT_THAT(core_.Lines("result"),
+              ElementsAre("result 1 added", "result 2 added", "result 3 added"));
+
+  // The same daemon again has what it took.
+  daemon_->WaitForCount("submit 3", 1);
+  daemon_->ClearLines();
+  daemon_->EndSession();
+  ASSERT_TRUE(core_.WaitFor("attached", 3));
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  ASSERT_TRUE(client_->Submit("end").ok());
+  EXPECT_THAT(Only(daemon_->WaitForCount("submit 4 end", 1), "submit"),
+              ElementsAre("submit 4 end"));
 }
 
 TEST_F(ClientTest, ARefusedSubmissionIsAnsweredByItsRefusal) {
@@ -457,12 +538,36 @@ TEST_F(ClientTest, AFetchEndsOnceHoweverItEnds) {
 
 TEST_F(ClientTest, ARefusalThatWillNotChangeIsFinal) {
   StartDaemon();
-  daemon_->RefuseAttach({grpc::StatusCode::FAILED_PRECONDITION, "another core is attached"});
+  daemon_->RefuseAttach({grpc::StatusCode::FAILED_PRECONDITION, "network_id: another one"});
   MakeClient(Options());
   client_->Start();
   ASSERT_TRUE(core_.WaitFor("detached for good 9"));
   EXPECT_FALSE(client_->WaitAttached(kPatience));
   EXPECT_EQ(daemon_->attaches(), 1u);
+}
+
+// Of a core that is back at once the daemon may still hold the session of before.
+TEST_F(ClientTest, AnotherCoresPlaceIsWaitedForAndNotForEver) {
+  const grpc::Status occupied(grpc::StatusCode::FAILED_PRECONDITION,
+                              "takeover: another core is attached");
+  StartDaemon();
+  daemon_->RefuseAttach(occupied);
+  MakeClient(Options());
+  client_->Start();
+  while (daemon_->attaches() < 3) EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
+  daemon_->RefuseAttach(grpc::Status::OK);
+  EXPECT_TRUE(client_->WaitAttached(kPatience));
+  client_->Stop();
+  EXPECT_THAT(core_.Lines("detached for good"), IsEmpty());
+
+  daemon_->RefuseAttach(occupied);
+  ClientOptions options = Options();
+  options.occupied_patience = std::chrono::milliseconds(100);
+  const size_t before = daemon_->attaches();
+  MakeClient(options);
+  client_->Start();
+  ASSERT_TRUE(core_.WaitFor("detached for good 9"));
+  EXPECT_GT(daemon_->attaches(), before + 1);
 }
 
 TEST_F(ClientTest, ADaemonThatDrainsIsTriedAgain) {

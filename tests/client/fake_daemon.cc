@@ -43,6 +43,8 @@ class FakeDaemon::Service : public v1::Core::Service {
       v1::AttachEvent event;
       event.mutable_attached()->set_session(session_);
       event.mutable_attached()->set_node_id(std::string(32, 'n'));
+      event.mutable_attached()->set_daemon_instance(instance_);
+      *event.mutable_attached()->mutable_limits() = limits_;
       writer->Write(event);
     }
     return Hold(context, &attach_, writer, generation);
@@ -80,7 +82,10 @@ class FakeDaemon::Service : public v1::Core::Service {
   }
   grpc::Status LedgerClosed(grpc::ServerContext* context, const v1::LedgerClosedRequest* request,
                             v1::LedgerClosedResponse*) override {
-    Add(fmt::format("ledger_closed {} tracking={}", request->slot(), request->tracking() ? 1 : 0));
+    std::string line =
+        fmt::format("ledger_closed {} tracking={}", request->slot(), request->tracking() ? 1 : 0);
+    for (const uint64_t slot : request->keep_slots()) line += fmt::format(" keep={}", slot);
+    Add(line);
     Called("LedgerClosed", context);
     return grpc::Status::OK;
   }
@@ -111,6 +116,12 @@ class FakeDaemon::Service : public v1::Core::Service {
     return grpc::Status::OK;
   }
 
+  // Ends the session; what it was told stays known.
+  void EndSession() {
+    const std::lock_guard lock(mutex_);
+    ++session_;
+    changed_.notify_all();
+  }
   // Ends every call that is held open.
   void End() {
     const std::lock_guard lock(mutex_);
@@ -121,6 +132,8 @@ class FakeDaemon::Service : public v1::Core::Service {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::string> lines_;
+  std::string instance_;
+  v1::Limits limits_;
   size_t attaches_ = 0;
   v1::AttachRequest attach_request_;
   grpc::Status refusal_;
@@ -211,6 +224,7 @@ class FakeDaemon::Service : public v1::Core::Service {
         v1::SubmitResult* result = down.mutable_results()->add_results();
         result->set_number(submission.number());
         result->set_outcome(v1::SubmitResult::OUTCOME_ADDED);
+        result->set_hash(std::string(32, static_cast<char>(submission.number())));
         transactions_->Write(down);
       }
       lines.push_back(fmt::format("submit {} {}", submission.number(), submission.transaction()));
@@ -234,6 +248,8 @@ FakeDaemon::~FakeDaemon() { Stop(); }
 
 void FakeDaemon::Start() {
   service_ = std::make_unique<Service>();
+  service_->instance_ = fmt::format("instance {:07}", ++starts_);
+  service_->limits_ = limits_;
   grpc::ServerBuilder builder;
   builder.AddListeningPort(target(), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(service_.get());
@@ -260,6 +276,14 @@ std::string FakeDaemon::CallerOf(const std::string& method) {
     return !caller.empty();
   }));
   return caller;
+}
+
+void FakeDaemon::EndSession() { service_->EndSession(); }
+
+void FakeDaemon::SetLimits(const v1::Limits& limits) {
+  limits_ = limits;
+  const std::lock_guard lock(service_->mutex_);
+  service_->limits_ = limits;
 }
 
 void FakeDaemon::Stop() {

@@ -9,8 +9,8 @@
 //   daemon.Restart();           // as another daemon: all calls end, nothing is remembered
 //
 // Lines, in the order in which the server read them: "attach", "set_peers A,B", "ledger_closed 7
-// tracking=0", "offer HH 0/300000" (first two hex digits of the hash, offset, total), "fetch HH",
-// "cancel HH", "broadcast TEXT" (an envelope without its head), "verdict", "state_request",
+// tracking=0 keep=3", "offer HH 0/300000" (first two hex digits of the hash, offset, total), "fetch
+// HH", "cancel HH", "broadcast TEXT" (an envelope without its head), "verdict", "state_request",
 // "state_reply N", "submit 3 TEXT", "judge 4".
 #ifndef OVERLAY_TESTS_CLIENT_FAKE_DAEMON_H_
 #define OVERLAY_TESTS_CLIENT_FAKE_DAEMON_H_
@@ -41,6 +41,11 @@ class FakeDaemon {
     Stop();
     Start();
   }
+
+  // Ends the session alone: the next one is of the same daemon instance.
+  void EndSession();
+  // Said to those that attach from now on, after restarts too.
+  void SetLimits(const v1::Limits& limits);
 
   // The next Attach calls get this status instead.
   void RefuseAttach(const grpc::Status& status);
@@ -74,6 +79,8 @@ class FakeDaemon {
 
   const std::string path_;
   int port_ = 0;
+  int starts_ = 0;
+  v1::Limits limits_;
   std::unique_ptr<Service> service_;
   std::unique_ptr<grpc::Server> server_;
 };

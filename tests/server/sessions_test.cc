@@ -568,6 +568,39 @@ TEST_F(Sessions, DrainTellsTheCoreAndRefusesAnother) {
   EXPECT_EQ(a.reader->Finish().error_code(), StatusCode::UNAVAILABLE);
 }
 
+// What a daemon that drains has not read it does not answer, so that the core says it to the next
+// one; what it has taken it answers.
+TEST_F(Sessions, DrainReadsNoSubmissionsAndAnswersThoseItHas) {
+  Attachment a = Attach();
+  auto context = With(a.session);
+  auto stream = stub_->Transactions(context.get());
+  const auto submit = [&](uint64_t number) {
+    v1::TransactionsUp up;
+    v1::Submission* submission = up.mutable_submit()->add_submissions();
+    submission->set_number(number);
+    submission->set_transaction("tx");
+    EXPECT_TRUE(stream->Write(up));
+  };
+  submit(1);
+  while (Told<flood::SubmitTransactions>().empty()) {
+  }
+  OnLoop([this](Time now) { sessions_->StartDrain(now); });
+  submit(2);
+  submit(3);
+  flood::SubmitResult result;
+  result.number = 1;
+  Tell(result);
+  v1::TransactionsDown down;
+  ASSERT_TRUE(stream->Read(&down));
+  EXPECT_EQ(down.results().results(0).number(), 1u);
+  // On the same connection, so what was written before it is there when it is answered.
+  EXPECT_EQ(AttachFails(Request("instance-2")).error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Told<flood::SubmitTransactions>().size(), 1u);
+  OnLoop([this](Time now) { sessions_->EndAll(now); });
+  EXPECT_FALSE(stream->Read(&down));
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAVAILABLE);
+}
+
 // A core that does not read for 15 s is detached, not a moment earlier.
 TEST_F(Sessions, AWriteNotTakenForFifteenSecondsEndsTheSession) {
   Attachment a = Attach();

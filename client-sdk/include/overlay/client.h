@@ -18,8 +18,9 @@
 //   - While no session is up, calls are kept in the same queues (UNAVAILABLE only after Stop).
 //     After a restart of the daemon the client attaches again and hands back what the daemon lost:
 //     peers, the last LedgerClosed (not tracking), the sets offered in the slots kept, the newest
-//     envelope per key that was broadcast in them, and submissions not yet answered. Envelopes that
-//     the Handler has had are not delivered again.
+//     envelope per key that was broadcast in them, submissions not yet answered, and those that
+//     were added and are in no ledger that TxSetExternalized told of (for 12 ledgers or 300 s).
+//     Envelopes that the Handler has had are not delivered again.
 //   - Each Submit ends in one OnSubmitResult; each Fetch in one OnSet or OnFetchFailed.
 //
 // Threads  Two of the client's own: one for SCP, one for all else, so a slow OnTransactions never
@@ -73,6 +74,10 @@ struct ClientOptions {
   size_t queue_bytes_max = 64 << 20;
   std::chrono::milliseconds reconnect_min{10};
   std::chrono::milliseconds reconnect_max{1000};
+  // Refused because another core is attached, it tries on for so long before that is final. Why: of
+  // a core that was killed and is back at once the daemon may still hold the session of before; it
+  // gives one up after 15 s of silence.
+  std::chrono::milliseconds occupied_patience{20'000};
 };
 
 struct PeerChange {
@@ -211,7 +216,7 @@ class Handler {
   // ---- the other thread
   virtual void OnAttached(const SessionInfo&) {}
   // The session is over; the client attaches again by itself unless `final` (refused: wrong
-  // network, another core is attached, observer limit).
+  // network, another core is attached for longer than occupied_patience, observer limit).
   virtual void OnDetached(const absl::Status& /*why*/, bool /*final*/) {}
   virtual void OnPeer(const PeerChange&) {}
   virtual void OnTransactions(const std::vector<ReceivedTransaction>&) {}
