@@ -42,8 +42,10 @@ class OverlayNode::Impl {
   void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
   void OnResolved(Time now, const std::string& host,
                   const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out) {
+    const size_t begin = out.size();
     dial_plan_.OnResolved(now, host, addresses, out);
     dial_plan_.OnDeadline(now, out);
+    Settle(now, begin, out);
   }
   void OnComputed(Time now, const Computed& computed, ActionList& out) {
     const size_t begin = out.size();
@@ -82,13 +84,14 @@ class OverlayNode::Impl {
   void Heard(Time now, PeerId peer, const std::optional<EnvelopeHeard>& heard, ActionList& out);
   void WindowMoved(Time now, ActionList& out);
   void TellCorePresence(ActionList& out);
-  void ReconsiderConfigured();
+  void ReconsiderConfigured(Time now);
   // ---- memory (R4)
   MemoryBytes MemoryHeld() const;
   size_t FreeMemory(const MemoryBudget::Relief& relief, ActionList& out);
   void BoundMemory(Time now, ActionList& out);
 
-  // Takes the offences from `begin` on out of the list, and scores them.
+  // Takes the offences from `begin` on out of the list, and scores them; notes who served a set,
+  // and what is dialled.
   void Settle(Time now, size_t begin, ActionList& out);
 
   const Limits limits_;
@@ -112,6 +115,10 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
   const size_t begin = out.size();
   std::visit(Overloaded{
                  [&](const DialEnded& e) {
+                   PeerInfo answered;
+                   answered.key = e.key.value_or(NodeKey{});
+                   answered.address = e.address;
+                   directory_.OnDialEnded(now, e, dial_plan_.IsConfigured(answered));
                    dial_plan_.OnDialEnded(now, e, out);
                    dial_plan_.OnDeadline(now, out);
                  },
@@ -122,13 +129,19 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                    if (directory_.IsUp(e.peer)) scp_.OnPeerBlocked(e.peer, e.blocked);
                  },
                  [&](const PeerPath& e) {
-                   if (directory_.IsUp(e.peer)) sets_.OnPeerPath(e.peer, e.rtt);
+                   if (!directory_.IsUp(e.peer)) return;
+                   sets_.OnPeerPath(e.peer, e.rtt);
+                   directory_.OnPath(now, e.peer, e.rtt);
                  },
                  [&](const BodiesRequested& e) {
                    if (directory_.IsUp(e.peer)) tx_.OnBodiesRequested(now, e, out);
                  },
                  [&](const BodyReceived& e) {
-                   if (directory_.IsUp(e.peer)) tx_.OnBodyReceived(now, e, out);
+                   if (!directory_.IsUp(e.peer)) return;
+                   const uint64_t new_before = stats_.tx.received_new;
+                   tx_.OnBodyReceived(now, e, out);
+                   if (stats_.tx.received_new > new_before)
+                     directory_.OnFirstTransaction(now, e.peer);
                  },
                  [&](const SetRequested& e) {
                    if (directory_.IsUp(e.peer)) sets_.OnSetRequested(now, e, out);
@@ -160,7 +173,7 @@ void OverlayNode::Impl::Handle(Time now, const PeerConnected& connected, ActionL
 }
 
 void OverlayNode::Impl::Handle(Time now, const PeerDisconnected& disconnected, ActionList& out) {
-  const std::optional<PeerInfo> info = directory_.OnPeerDisconnected(disconnected, out);
+  const std::optional<PeerInfo> info = directory_.OnPeerDisconnected(now, disconnected, out);
   if (!info) return;
   dial_plan_.OnPeerDisconnected(now, *info, disconnected);
   scp_.OnPeerDisconnected(now, disconnected.peer, out);
@@ -181,7 +194,9 @@ void OverlayNode::Impl::Handle(Time now, const StateReceived& part, ActionList& 
 
 void OverlayNode::Impl::Heard(Time now, PeerId peer, const std::optional<EnvelopeHeard>& heard,
                               ActionList& out) {
-  if (heard) sets_.OnEnvelopeFromPeer(now, peer, heard->refs, out);
+  if (!heard) return;
+  if (heard->is_new) directory_.OnFirstEnvelope(now, peer);
+  sets_.OnEnvelopeFromPeer(now, peer, heard->refs, out);
 }
 
 void OverlayNode::Impl::Handle(Time now, const ControlReceived& control, ActionList& out) {
@@ -209,6 +224,9 @@ void OverlayNode::Impl::Handle(Time now, const TxControlReceived& control, Actio
 void OverlayNode::Impl::Handle(Time now, const RequestEnded& ended, ActionList& out) {
   static_assert(kSetRequestIdFirst < kTxRequestIdFirst);
   if (!TxFlood::Owns(ended.request)) {
+    if (!ended.complete && sets_.Owns(ended.request)) {
+      directory_.OnFetch(now, ended.peer, /*ok=*/false);
+    }
     sets_.OnRequestEnded(now, ended, out);
   } else if (directory_.IsUp(ended.peer)) {
     tx_.OnRequestEnded(now, ended, out);
@@ -232,7 +250,7 @@ void OverlayNode::Impl::OnCoreInput(Time now, const CoreInput& input, ActionList
                  [&](const CancelTopQuery& i) { tx_.OnCancelTopQuery(now, i); },
                  [&](const OperatorConnect& i) {
                    dial_plan_.Connect(now, i, out);
-                   ReconsiderConfigured();
+                   ReconsiderConfigured(now);
                    dial_plan_.OnDeadline(now, out);
                  },
                  [&](const CoreQueues& i) { core_queue_bytes_ = i.bytes; },
@@ -288,7 +306,7 @@ void OverlayNode::Impl::Handle(Time now, const TxSetExternalized& externalized, 
 
 void OverlayNode::Impl::Handle(Time now, const ConfigurePeers& configure, ActionList& out) {
   dial_plan_.Configure(now, configure, out);
-  ReconsiderConfigured();
+  ReconsiderConfigured(now);
   for (const NodeKey& key : dial_plan_.TakeRemoved()) {
     if (const auto peer = directory_.FindKey(key)) {
       out.push_back(
@@ -298,9 +316,9 @@ void OverlayNode::Impl::Handle(Time now, const ConfigurePeers& configure, Action
   dial_plan_.OnDeadline(now, out);
 }
 
-void OverlayNode::Impl::Handle(Time, const OperatorDisconnect& disconnect, ActionList& out) {
+void OverlayNode::Impl::Handle(Time now, const OperatorDisconnect& disconnect, ActionList& out) {
   dial_plan_.Forget(disconnect.key, out);
-  ReconsiderConfigured();
+  ReconsiderConfigured(now);
   if (const auto peer = directory_.FindKey(disconnect.key)) {
     out.push_back(
         PeerCommand(DropPeer{*peer, CloseReason::kDisconnectRequested, "by the operator"}));
@@ -321,10 +339,9 @@ void OverlayNode::Impl::TellCorePresence(ActionList& out) {
   }
 }
 
-void OverlayNode::Impl::ReconsiderConfigured() {
-  for (PeerId peer : directory_.List()) {
-    directory_.SetConfigured(peer, dial_plan_.IsConfigured(*directory_.Find(peer)));
-  }
+void OverlayNode::Impl::ReconsiderConfigured(Time now) {
+  directory_.Reconsider(now,
+                        [this](const PeerInfo& info) { return dial_plan_.IsConfigured(info); });
 }
 
 // ---- memory -----------------------------------------------------------------------------------
@@ -395,10 +412,21 @@ void OverlayNode::Impl::Settle(Time now, size_t begin, ActionList& out) {
   for (auto it = first; it != out.end(); ++it) {
     if (is_offence(*it)) offences_.push_back(std::get<PeerOffence>(*it));
   }
-  if (offences_.empty()) return;
-  out.erase(std::remove_if(first, out.end(), is_offence), out.end());
-  for (const PeerOffence& offence : offences_) directory_.OnOffence(now, offence, out);
-  offences_.clear();
+  if (!offences_.empty()) {
+    out.erase(std::remove_if(first, out.end(), is_offence), out.end());
+    for (const PeerOffence& offence : offences_) {
+      directory_.OnOffence(now, offence, out);
+      // A set or a body that is not what was named.
+      if (offence.offence == Offence::kWrongHash) directory_.OnFetch(now, offence.peer, false);
+    }
+    offences_.clear();
+  }
+  for (const PeerId peer : sets_.TakeServedBy()) directory_.OnFetch(now, peer, /*ok=*/true);
+  for (size_t i = begin; i < out.size(); ++i) {
+    const auto* command = std::get_if<PeerCommand>(&out[i]);
+    const auto* dial = command ? std::get_if<Dial>(command) : nullptr;
+    if (dial != nullptr) directory_.OnDial(*dial);
+  }
 }
 
 void OverlayNode::Impl::OnDeadline(Time now, ActionList& out) {
@@ -426,6 +454,7 @@ std::optional<Time> OverlayNode::Impl::NextDeadline() const {
 std::vector<PeerView> OverlayNode::Impl::ListPeers(Time now) const {
   std::vector<PeerView> views = directory_.Describe(now);
   dial_plan_.Describe(views);
+  directory_.DescribeKnown(views);
   return views;
 }
 

@@ -10,9 +10,6 @@
 namespace overlay::flood {
 namespace {
 
-// Nobody who reads them needs more between two looks; what is over is not kept.
-constexpr size_t kFetchTimesMax = 1024;
-
 SetKey TxSet(const SetHash& hash) { return {SetKind::kTxSet, hash}; }
 SetKey QuorumSet(const SetHash& hash) { return {SetKind::kQuorumSet, hash}; }
 
@@ -240,7 +237,7 @@ void SetExchange::Enter(Time now, const SetKey& key, LedgerSeq slot, ActionList&
 }
 
 void SetExchange::Keep(Time now, FetchedSet fetched, ActionList& out) {
-  if (fetch_times_.size() < kFetchTimesMax) fetch_times_.push_back(fetched.took);
+  served_by_.push_back(fetched.from);
   const SetKey key = fetched.key;
   const LedgerSeq slot = fetched.slot.value_or(LedgerSeq{});
   if (auto peer = peers_.find(fetched.from); peer != peers_.end()) {

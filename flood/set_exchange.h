@@ -93,8 +93,8 @@ class SetExchange : private SetShelf {
   }
   size_t cached_bytes() const { return tx_sets_.bytes() + quorum_sets_.bytes(); }
   size_t bytes_in_progress() const { return fetcher_.bytes_in_progress() + offers_.bytes(); }
-  // Time from first request to complete set, of those fetched since the last call (metrics).
-  std::vector<Duration> TakeFetchTimes() { return std::exchange(fetch_times_, {}); }
+  // Of whom the sets came that the inputs since the last call have completed. Take it after each.
+  std::vector<PeerId> TakeServedBy() { return std::exchange(served_by_, {}); }
   void CheckInvariants() const;
 
  private:
@@ -127,8 +127,8 @@ class SetExchange : private SetShelf {
   SetServer server_;
   SetOffers offers_;
   absl::btree_map<PeerId, Peer> peers_;
-  bool memory_pressed_ = false;        // R7
-  std::vector<Duration> fetch_times_;  // kFetchTimesMax at most
+  bool memory_pressed_ = false;  // R7
+  std::vector<PeerId> served_by_;
 };
 
 }  // namespace overlay::flood

@@ -631,8 +631,7 @@ FetchedSet SetFetcher::Fulfil(Time now, Wants::iterator want, RequestId by, Byte
                  .slot = want->second.slot,
                  .wanted_by_core = want->second.member,
                  .core_asked = want->second.core_asked,
-                 .named_by = want->second.named_by,
-                 .took = now - *want->second.started};
+                 .named_by = want->second.named_by};
   for (const RequestId id : want->second.active) {
     const Request& other = requests_.at(id);
     if (id != by) stats_.duplicate_bytes += BytesOf(other) - other.offset;

@@ -101,7 +101,6 @@ struct FetchedSet {
   bool wanted_by_core = false;  // it is a member of the cache
   bool core_asked = false;      // the core waits for it
   PeerId named_by;              // of a prefetch: who named it first
-  Duration took{};              // from the want's first request
 };
 
 class SetFetcher {

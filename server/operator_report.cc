@@ -50,6 +50,8 @@ v1::PeerDetail::State ToState(flood::PeerView::State state) {
       return v1::PeerDetail::STATE_DIALLING;
     case flood::PeerView::State::kWaiting:
       return v1::PeerDetail::STATE_WAITING;
+    case flood::PeerView::State::kLost:
+      return v1::PeerDetail::STATE_LOST;
   }
   return v1::PeerDetail::STATE_UNSPECIFIED;
 }
@@ -81,6 +83,37 @@ void AddStats(const transport::PeerStats& peer, v1::PeerDetail& detail) {
   detail.set_bytes_sent(peer.connection.sent_bytes);
   detail.set_bytes_received(peer.connection.received_bytes);
   AddClasses(peer, detail);
+}
+
+v1::KnownAddress::Source ToSource(flood::AddressSource source) {
+  switch (source) {
+    case flood::AddressSource::kDialled:
+      return v1::KnownAddress::SOURCE_DIALLED;
+    case flood::AddressSource::kListens:
+      return v1::KnownAddress::SOURCE_LISTENS;
+  }
+  return v1::KnownAddress::SOURCE_UNSPECIFIED;
+}
+
+void AddRecord(Time now, const flood::KnownPeer& known, v1::PeerRecord& out) {
+  for (const flood::KnownAddress& each : known.addresses) {
+    v1::KnownAddress* address = out.add_addresses();
+    address->set_address(each.address.ToString());
+    address->set_source(ToSource(each.source));
+    if (each.last_success) address->set_last_success_ms(Millis(now - *each.last_success));
+  }
+  if (known.state != flood::PeerState::kConnected)
+    out.set_last_seen_ms(Millis(now - known.last_seen));
+  out.set_connected_total(known.connected_total);
+  if (known.lost_reason) out.set_lost_reason(std::string(CloseReasonName(*known.lost_reason)));
+  if (const auto rtt = known.rtt.At(now)) out.set_rtt_us(static_cast<uint64_t>(*rtt * 1e6));
+  out.set_bytes_sent(known.bytes_sent.At(now));
+  out.set_bytes_received(known.bytes_received.At(now));
+  out.set_first_envelopes(known.first_envelopes.At(now));
+  out.set_first_transactions(known.first_transactions.At(now));
+  out.set_fetches_ok(known.fetches_ok.At(now));
+  out.set_fetches_failed(known.fetches_failed.At(now));
+  out.set_worth(known.Worth(now));
 }
 
 v1::AskedPeer::Result ToResult(flood::AskState state) {
@@ -266,6 +299,7 @@ std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerVie
     } else if (peer.last_reason) {
       detail.set_last_reason(std::string(CloseReasonName(*peer.last_reason)));
     }
+    if (peer.known) AddRecord(now, *peer.known, *detail.mutable_record());
     details.push_back(std::move(detail));
   }
   std::sort(details.begin(), details.end(), [](const auto& a, const auto& b) {

@@ -183,6 +183,7 @@ void PeerTransport::OnPeerConnectionClosed(Time now, PeerSession& session, Close
   peer_of_.erase(id);
   AddCounts(peer.sent_before, session.sent());
   AddCounts(peer.received_before, session.received());
+  AddBytes(id, peer.bytes_sent_before, peer.bytes_received_before);
   session.OnConnectionClosed(/*peer_lives=*/true);
   if (peer.in_use == id) {
     peer.in_use = peer.connections.back();
@@ -198,7 +199,14 @@ void PeerTransport::Disconnect(Time now, PeerId id, CloseReason reason, bool by_
                                std::string_view detail, bool close_connections) {
   auto it = peers_.find(id);
   Peer& peer = it->second;
+  PeerDisconnected gone{id, reason, by_peer, std::string(detail)};
+  gone.bytes_sent = peer.bytes_sent_before;
+  gone.bytes_received = peer.bytes_received_before;
+  if (const QuicConnection* in_use = endpoint_->Find(peer.in_use)) {
+    gone.rtt = in_use->stats().smoothed_rtt;
+  }
   for (ConnectionId connection : peer.connections) {
+    AddBytes(connection, gone.bytes_sent, gone.bytes_received);
     peer_of_.erase(connection);
     if (!close_connections) continue;
     ++stats_.closes[reason];
@@ -207,12 +215,19 @@ void PeerTransport::Disconnect(Time now, PeerId id, CloseReason reason, bool by_
     session.OnConnectionClosed(/*peer_lives=*/false);
     sessions_.erase(connection);
   }
-  Duration redial_after{};
-  if (peer.shared.goaway && by_peer) redial_after = peer.shared.goaway->redial_after;
+  if (peer.shared.goaway && by_peer) gone.redial_after = peer.shared.goaway->redial_after;
   ++stats_.peers_disconnected;
-  out_.push_back(PeerDisconnected{id, reason, by_peer, std::string(detail), redial_after});
+  out_.push_back(std::move(gone));
   by_key_.erase(peer.info.key);
   peers_.erase(it);
+}
+
+void PeerTransport::AddBytes(ConnectionId id, uint64_t& sent, uint64_t& received) const {
+  const QuicConnection* connection = endpoint_->Find(id);
+  if (connection == nullptr) return;
+  const ConnectionStats stats = connection->stats();
+  sent += stats.sent_bytes;
+  received += stats.received_bytes;
 }
 
 // ---- several connections ------------------------------------------------------------------------

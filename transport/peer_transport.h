@@ -119,6 +119,8 @@ class PeerTransport {
     Time rival_not_before = Time::min();
     ClassCounts sent_before{};  // on connections that have ended
     ClassCounts received_before{};
+    uint64_t bytes_sent_before = 0;
+    uint64_t bytes_received_before = 0;
   };
 
   PeerTransport(TransportOptions options, std::unique_ptr<TlsIdentity> identity, Random random);
@@ -150,6 +152,7 @@ class PeerTransport {
                               std::string_view detail);
   void Disconnect(Time now, PeerId id, CloseReason reason, bool by_peer, std::string_view detail,
                   bool close_connections);
+  void AddBytes(ConnectionId id, uint64_t& sent, uint64_t& received) const;
   void CheckContest(Time now, Peer& peer);
   bool IsSuspect(Time now, const PeerSession& session) const;
   void UseConnection(Time now, Peer& peer, ConnectionId id);

@@ -143,6 +143,13 @@ void PrintStatus(const v1::StatusResponse& s) {
              Age(s.has_last_set_age_ms(), s.last_set_age_ms()));
 }
 
+// An enumerator's name without its prefix, in lower case: "PLACE_POOLED" is "pooled".
+std::string Plain(const std::string& name) {
+  std::string out = name.substr(name.find('_') + 1);
+  for (char& c : out) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
+  return out;
+}
+
 const char* StateName(v1::PeerDetail::State state) {
   switch (state) {
     case v1::PeerDetail::STATE_CONNECTED:
@@ -153,6 +160,8 @@ const char* StateName(v1::PeerDetail::State state) {
       return "dialling";
     case v1::PeerDetail::STATE_WAITING:
       return "waiting";
+    case v1::PeerDetail::STATE_LOST:
+      return "lost";
     default:  // of a later version
       return "unknown";
   }
@@ -161,6 +170,27 @@ const char* StateName(v1::PeerDetail::State state) {
 const char* DirectionName(v1::Direction direction) {
   if (direction == v1::DIRECTION_INBOUND) return "inbound";
   return direction == v1::DIRECTION_OUTBOUND ? "outbound" : "";
+}
+
+std::string RecordJson(const v1::PeerRecord& r) {
+  std::vector<std::string> addresses;
+  for (const v1::KnownAddress& known : r.addresses()) {
+    JsonObject address;
+    address.Text("address", known.address());
+    address.Text("source", Plain(v1::KnownAddress::Source_Name(known.source())));
+    if (known.has_last_success_ms()) address.Number("last_success_ms", known.last_success_ms());
+    addresses.push_back(address.Done());
+  }
+  JsonObject out;
+  out.List("addresses", addresses);
+  if (r.has_last_seen_ms()) out.Number("last_seen_ms", r.last_seen_ms());
+  out.Number("connected_total", r.connected_total()).Text("lost_reason", r.lost_reason());
+  if (r.has_rtt_us()) out.Number("rtt_us", r.rtt_us());
+  out.Number("bytes_sent", r.bytes_sent()).Number("bytes_received", r.bytes_received());
+  out.Number("first_envelopes", r.first_envelopes());
+  out.Number("first_transactions", r.first_transactions());
+  out.Number("fetches_ok", r.fetches_ok()).Number("fetches_failed", r.fetches_failed());
+  return out.Number("worth", r.worth()).Done();
 }
 
 std::string PeerJson(const v1::PeerDetail& p) {
@@ -186,6 +216,7 @@ std::string PeerJson(const v1::PeerDetail& p) {
     traffic.Number("bytes_received", c.bytes_received());
     classes.push_back(traffic.Done());
   }
+  if (p.has_record()) out.Raw("record", RecordJson(p.record()));
   return out.List("classes", classes).Done();
 }
 
@@ -198,9 +229,12 @@ void PrintPeer(const v1::PeerDetail& p) {
                p.rtt_us(), p.bytes_sent(), p.bytes_received(), p.score(),
                p.core_present() ? "" : ", no core");
   } else {
-    fmt::print("{:<10} {} {}{}{}\n", StateName(p.state()), who, where,
+    fmt::print("{:<10} {} {}{}{}{}\n", StateName(p.state()), who, where,
                p.last_reason().empty() ? "" : ", last: " + Printable(p.last_reason()),
-               p.has_next_dial_ms() ? fmt::format(", next dial in {} ms", p.next_dial_ms()) : "");
+               p.has_next_dial_ms() ? fmt::format(", next dial in {} ms", p.next_dial_ms()) : "",
+               p.state() == v1::PeerDetail::STATE_LOST
+                   ? ", seen " + Age(true, p.record().last_seen_ms())
+                   : "");
   }
 }
 
@@ -230,13 +264,6 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
 }
 
 // ---- tx, set
-
-// An enumerator's name without its prefix, in lower case: "PLACE_POOLED" is "pooled".
-std::string Plain(const std::string& name) {
-  std::string out = name.substr(name.find('_') + 1);
-  for (char& c : out) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
-  return out;
-}
 
 template <class Texts>
 std::vector<std::string> Quoted(const Texts& texts) {

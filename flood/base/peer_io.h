@@ -141,6 +141,10 @@ struct PeerDisconnected {
   bool by_peer = false;  // who ended it
   std::string detail;
   Duration redial_after{};  // from its Goaway, else 0
+  // Of all its connections: UDP payload, everything included.
+  uint64_t bytes_sent = 0;
+  uint64_t bytes_received = 0;
+  Duration rtt{};  // smoothed, of the connection in use; 0: no sample
 };
 // A dial ends in exactly one of these: it became a peer, joined one that was there, or failed.
 struct DialEnded {

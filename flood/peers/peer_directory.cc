@@ -1,36 +1,98 @@
 #include "flood/peers/peer_directory.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "absl/container/btree_set.h"
 #include "flood/base/check.h"
 
 namespace overlay::flood {
 
-bool PeerDirectory::OnPeerConnected(Time, const PeerConnected& connected, bool configured,
+// ---- state ------------------------------------------------------------------------------------
+
+void PeerDirectory::Transition(const NodeKey& key, KnownPeer& known) {
+  const bool dialled = std::any_of(dials_.begin(), dials_.end(),
+                                   [&](const auto& entry) { return entry.second == key; });
+  known.state = FindKey(key)       ? PeerState::kConnected
+                : dialled          ? PeerState::kDialling
+                : known.configured ? PeerState::kWaiting
+                                   : PeerState::kLost;
+}
+
+bool PeerDirectory::OnPeerConnected(Time now, const PeerConnected& connected, bool configured,
                                     ActionList& out) {
   if (connected.info.inbound && !configured && OrdinaryInbound() >= limits_.inbound_peers_max) {
     out.push_back(
         PeerCommand(DropPeer{connected.peer, CloseReason::kNotAdmitted, "inbound limit"}));
     return false;
   }
+  const PeerInfo& info = connected.info;
   Peer& peer = peers_[connected.peer];
-  peer.info = connected.info;
+  peer.info = info;
   peer.configured = configured;
-  out.push_back(PeerNews(PeerUp{connected.peer, connected.info}));
+  peer.known = &book_.Add(now, info.key);
+  peer.known->configured = configured;
+  peer.known->last_seen = now;
+  ++peer.known->connected_total;
+  Transition(info.key, *peer.known);
+  if (info.inbound && info.listen_port != 0) {
+    SocketAddress address = info.address;
+    address.port = info.listen_port;
+    book_.Learn(info.key, {address, AddressSource::kListens, std::nullopt});
+  }
+  out.push_back(PeerNews(PeerUp{connected.peer, info}));
   UpdateGauges();
   return true;
 }
 
-std::optional<PeerInfo> PeerDirectory::OnPeerDisconnected(const PeerDisconnected& disconnected,
+std::optional<PeerInfo> PeerDirectory::OnPeerDisconnected(Time now,
+                                                          const PeerDisconnected& disconnected,
                                                           ActionList& out) {
   auto it = peers_.find(disconnected.peer);
   if (it == peers_.end()) return std::nullopt;
+  KnownPeer& known = *it->second.known;
+  known.last_seen = now;
+  known.lost_reason = disconnected.reason;
+  known.bytes_sent.Add(now, static_cast<double>(disconnected.bytes_sent));
+  known.bytes_received.Add(now, static_cast<double>(disconnected.bytes_received));
+  OnPath(now, disconnected.peer, disconnected.rtt);
   PeerInfo info = it->second.info;
   peers_.erase(it);
+  Transition(info.key, known);
   out.push_back(
       PeerNews(PeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
   UpdateGauges();
+  book_.Trim(now);
   return info;
+}
+
+void PeerDirectory::OnDial(const Dial& dial) {
+  const std::optional<NodeKey> key =
+      dial.pinned_key ? dial.pinned_key : book_.OwnerOf(dial.address);
+  KnownPeer* known = key ? book_.Find(*key) : nullptr;
+  if (known == nullptr) return;
+  dials_.emplace(dial.dial, *key);
+  Transition(*key, *known);
+}
+
+void PeerDirectory::OnDialEnded(Time now, const DialEnded& ended, bool configured) {
+  if (const auto it = dials_.find(ended.dial); it != dials_.end()) {
+    const NodeKey key = it->second;
+    dials_.erase(it);
+    // It was being dialled or connected since, so it is not forgotten.
+    KnownPeer& known = *book_.Find(key);
+    if (known.state != PeerState::kConnected) {
+      known.configured = configured;
+      if (ended.reason != CloseReason::kNone) known.lost_reason = ended.reason;
+    }
+    Transition(key, known);
+  }
+  const bool reached =
+      ended.reason == CloseReason::kNone || ended.reason == CloseReason::kDuplicate;
+  if (reached && ended.key && FindKey(*ended.key)) {
+    book_.Learn(*ended.key, {ended.address, AddressSource::kDialled, now});
+  }
+  book_.Trim(now);
 }
 
 void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& out) {
@@ -62,9 +124,58 @@ std::vector<PeerView> PeerDirectory::Describe(Time now) const {
   return views;
 }
 
-void PeerDirectory::SetConfigured(PeerId peer, bool configured) {
-  if (auto it = peers_.find(peer); it != peers_.end()) it->second.configured = configured;
+void PeerDirectory::DescribeKnown(std::vector<PeerView>& views) const {
+  absl::btree_set<NodeKey> listed;
+  for (PeerView& view : views) {
+    if (!view.key) continue;
+    listed.insert(*view.key);
+    if (const KnownPeer* known = book_.Find(*view.key)) view.known = *known;
+  }
+  std::vector<std::pair<Time, const NodeKey*>> lost;
+  for (const auto& [key, known] : book_.peers()) {
+    if (!listed.contains(key)) lost.emplace_back(known.last_seen, &key);
+  }
+  const size_t count = std::min(lost.size(), kLostListedMax);
+  std::partial_sort(lost.begin(), lost.begin() + static_cast<ptrdiff_t>(count), lost.end(),
+                    [](const auto& a, const auto& b) {
+                      return a.first != b.first ? a.first > b.first : *a.second < *b.second;
+                    });
+  for (size_t i = 0; i < count; ++i) {
+    const KnownPeer& known = *book_.Find(*lost[i].second);
+    PeerView& view = views.emplace_back();
+    view.state = PeerView::State::kLost;
+    view.key = *lost[i].second;
+    if (!known.addresses.empty()) view.address = known.addresses.front().address;
+    view.last_reason = known.lost_reason;
+    view.known = known;
+  }
 }
+
+// ---- what it was good for ---------------------------------------------------------------------
+
+KnownPeer* PeerDirectory::Known(PeerId peer) {
+  const auto it = peers_.find(peer);
+  return it == peers_.end() ? nullptr : it->second.known;
+}
+
+void PeerDirectory::OnPath(Time now, PeerId peer, Duration rtt) {
+  if (rtt <= Duration{}) return;
+  if (KnownPeer* known = Known(peer)) known->rtt.Add(now, ToSeconds(rtt));
+}
+
+void PeerDirectory::OnFirstEnvelope(Time now, PeerId peer) {
+  if (KnownPeer* known = Known(peer)) known->first_envelopes.Add(now, 1);
+}
+
+void PeerDirectory::OnFirstTransaction(Time now, PeerId peer) {
+  if (KnownPeer* known = Known(peer)) known->first_transactions.Add(now, 1);
+}
+
+void PeerDirectory::OnFetch(Time now, PeerId peer, bool ok) {
+  if (KnownPeer* known = Known(peer)) (ok ? known->fetches_ok : known->fetches_failed).Add(now, 1);
+}
+
+// ---- getters ----------------------------------------------------------------------------------
 
 const PeerInfo* PeerDirectory::Find(PeerId peer) const {
   auto it = peers_.find(peer);
@@ -105,6 +216,22 @@ void PeerDirectory::UpdateGauges() {
 void PeerDirectory::CheckInvariants() const {
   OVERLAY_CHECK(stats_.connected == peers_.size());
   OVERLAY_CHECK(OrdinaryInbound() <= limits_.inbound_peers_max);
+  book_.CheckInvariants();
+  for (const auto& [id, peer] : peers_) {
+    OVERLAY_CHECK(book_.Find(peer.info.key) == peer.known);
+    OVERLAY_CHECK(peer.known->state == PeerState::kConnected);  // R4, and what follows
+  }
+  for (const auto& [dial, key] : dials_) {
+    const PeerState state = book_.Find(key)->state;
+    OVERLAY_CHECK(state == PeerState::kConnected || state == PeerState::kDialling);
+  }
+  size_t connected = 0;
+  for (const auto& [key, known] : book_.peers()) {
+    connected += known.state == PeerState::kConnected;
+    OVERLAY_CHECK(known.state != PeerState::kLost || !known.configured);
+    OVERLAY_CHECK(known.state != PeerState::kWaiting || known.configured);
+  }
+  OVERLAY_CHECK(connected == peers_.size());
 }
 
 }  // namespace overlay::flood

@@ -14,11 +14,9 @@
 #ifndef OVERLAY_FLOOD_PEERS_PEER_SCORE_H_
 #define OVERLAY_FLOOD_PEERS_PEER_SCORE_H_
 
-#include <algorithm>
-#include <cmath>
-
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
+#include "flood/peers/decayed.h"
 
 namespace overlay::flood {
 
@@ -51,18 +49,13 @@ class PeerScore {
  public:
   // True when the limit is reached.
   bool Add(Time now, Offence offence) {
-    score_ = At(now) + OffenceWeight(offence);
-    as_of_ = std::max(as_of_, now);
-    return score_ >= kScoreLimit;
+    sum_.Add(now, OffenceWeight(offence));
+    return sum_.At(now) >= kScoreLimit;
   }
-  double At(Time now) const {
-    if (score_ == 0 || now <= as_of_) return score_;
-    return score_ * std::exp2(-ToSeconds(now - as_of_) / ToSeconds(kScoreHalfLife));
-  }
+  double At(Time now) const { return sum_.At(now); }
 
  private:
-  double score_ = 0;
-  Time as_of_{};
+  Decayed sum_{kScoreHalfLife};
 };
 
 }  // namespace overlay::flood

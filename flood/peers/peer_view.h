@@ -12,11 +12,12 @@
 #include "flood/base/peer_io.h"
 #include "flood/base/socket_address.h"
 #include "flood/base/time.h"
+#include "flood/peers/peer_book.h"
 
 namespace overlay::flood {
 
 struct PeerView {
-  enum class State : uint8_t { kConnected, kResolving, kDialling, kWaiting };
+  enum class State : uint8_t { kConnected, kResolving, kDialling, kWaiting, kLost };
   State state = State::kWaiting;
   std::optional<NodeKey> key;            // pinned, or seen at the address before
   std::optional<SocketAddress> address;  // none: its name is not resolved
@@ -33,6 +34,9 @@ struct PeerView {
   uint32_t failures = 0;         // in a row
   std::optional<CloseReason> last_reason;
   bool not_resolved = false;  // the last look-up of the name failed
+
+  // Of all its connections; none: it was never connected, or is forgotten.
+  std::optional<KnownPeer> known;
 };
 
 }  // namespace overlay::flood

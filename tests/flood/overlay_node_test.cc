@@ -131,6 +131,57 @@ TEST_F(OverlayNodeTest, ListsWhoIsConnectedWithScoreAndCore) {
   EXPECT_FALSE(node_.ListPeers(now_)[1].core_present);
 }
 
+// What a peer was first with, and what it served, is counted for it and for nobody else.
+TEST_F(OverlayNodeTest, RemembersWhatAPeerWasGoodFor) {
+  Connect(1);
+  Connect(2);
+  Core(
+      CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
+  const Bytes envelope = build_.Envelope(StatementKind::kPrepare, LedgerSeq{5}, 9, 1, SetHash{},
+                                         build_.AnyHash<SetHash>());
+  Event(EnvelopeReceived{PeerId{1}, envelope});
+  Event(EnvelopeReceived{PeerId{2}, envelope});
+  const Bytes transaction = build_.Transaction();
+  Announce(2, transaction);
+  const RequestId body = Commands<RequestBodies>(out_).at(0).request;
+  const auto tx_hash = HashOf<TxHash>(transaction.span());
+  Event(BodyReceived{PeerId{2}, body, {tx_hash, BodyOutcome::kBody, transaction}});
+  Event(RequestEnded{PeerId{2}, body, true});
+
+  const Bytes content = Bytes::Copy("a set");
+  const auto fetch = [&](const SetKey& set) {
+    Event(ControlReceived{PeerId{1}, HaveSets{{{set, LedgerSeq{5}}}}});
+    Core(FetchSet{.key = set, .slot = LedgerSeq{5}, .peers = {}});
+    return Commands<RequestSet>(out_).at(0).request;
+  };
+  const RequestId served = fetch({SetKind::kTxSet, HashOf<SetHash>(content.span())});
+  Event(SetHeaderReceived{
+      PeerId{1}, served, {true, SetEncoding::kIdentity, content.size(), content.size()}});
+  Event(SetDataReceived{PeerId{1}, served, content});
+  Event(RequestEnded{PeerId{1}, served, true});
+  const RequestId broken = fetch({SetKind::kTxSet, build_.AnyHash<SetHash>()});
+  Event(RequestEnded{PeerId{1}, broken, false});
+  Event(PeerPath{PeerId{1}, std::chrono::milliseconds(20)});
+
+  const std::vector<PeerView> views = node_.ListPeers(now_);
+  ASSERT_EQ(views.size(), 2u);
+  const KnownPeer& first = views[0].known.value();
+  const KnownPeer& second = views[1].known.value();
+  EXPECT_DOUBLE_EQ(first.first_envelopes.At(now_), 1);
+  EXPECT_DOUBLE_EQ(second.first_envelopes.At(now_), 0);
+  EXPECT_DOUBLE_EQ(first.first_transactions.At(now_), 0);
+  EXPECT_DOUBLE_EQ(second.first_transactions.At(now_), 1);
+  EXPECT_DOUBLE_EQ(first.fetches_ok.At(now_), 1);
+  EXPECT_DOUBLE_EQ(first.fetches_failed.At(now_), 1);
+  EXPECT_DOUBLE_EQ(second.fetches_ok.At(now_) + second.fetches_failed.At(now_), 0);
+  EXPECT_NEAR(first.rtt.At(now_).value(), 0.02, 1e-9);
+  Event(PeerDisconnected{PeerId{1}, CloseReason::kGoaway, true, ""});
+  const std::vector<PeerView> after = node_.ListPeers(now_);
+  ASSERT_EQ(after.size(), 2u);
+  EXPECT_EQ(after[1].state, PeerView::State::kLost);
+  EXPECT_EQ(after[1].last_reason, CloseReason::kGoaway);
+}
+
 TEST_F(OverlayNodeTest, AnOffenceHasItsEffectWithTheInputThatBroughtIt) {
   Connect(1);
   const int needed =

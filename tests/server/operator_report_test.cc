@@ -92,5 +92,49 @@ TEST(OperatorReport, ThoseNotConnectedSayWhatComesNextAndWhatWas) {
   EXPECT_EQ(details[3].next_dial_ms(), 0u);
 }
 
+TEST(OperatorReport, TheBookHasAddressesAndFigures) {
+  flood::PeerView view = View(flood::PeerView::State::kLost, 7);
+  flood::KnownPeer& known = view.known.emplace();
+  known.addresses = {{SocketAddress::V4(0x0a000002, 5), flood::AddressSource::kDialled, kNow - 2s},
+                     {SocketAddress::V4(0x0a000003, 6), flood::AddressSource::kListens, {}}};
+  known.last_seen = kNow - 3s;
+  known.connected_total = 4;
+  known.lost_reason = CloseReason::kStalled;
+  known.rtt.Add(kNow, 0.0205);
+  known.bytes_sent.Add(kNow, 1);
+  known.bytes_received.Add(kNow, 2);
+  known.first_envelopes.Add(kNow, 3);
+  known.first_transactions.Add(kNow, 4);
+  known.fetches_ok.Add(kNow, 5);
+  known.fetches_failed.Add(kNow, 6);
+  flood::PeerView here = View(flood::PeerView::State::kConnected, 8);
+  here.known.emplace().state = flood::PeerState::kConnected;
+  const flood::PeerView never = View(flood::PeerView::State::kWaiting, 9);
+  const auto details = ToDetails(kNow, {view, here, never}, {});
+  ASSERT_EQ(details.size(), 3u);
+  EXPECT_EQ(details[0].state(), v1::PeerDetail::STATE_LOST);
+  const v1::PeerRecord& record = details[0].record();
+  ASSERT_EQ(record.addresses_size(), 2);
+  EXPECT_EQ(record.addresses(0).address(), "10.0.0.2:5");
+  EXPECT_EQ(record.addresses(0).source(), v1::KnownAddress::SOURCE_DIALLED);
+  EXPECT_EQ(record.addresses(0).last_success_ms(), 2000u);
+  EXPECT_EQ(record.addresses(1).source(), v1::KnownAddress::SOURCE_LISTENS);
+  EXPECT_FALSE(record.addresses(1).has_last_success_ms());
+  EXPECT_EQ(record.last_seen_ms(), 3000u);
+  EXPECT_EQ(record.connected_total(), 4u);
+  EXPECT_EQ(record.lost_reason(), "stalled");
+  EXPECT_EQ(record.rtt_us(), 20500u);
+  EXPECT_EQ(record.bytes_sent(), 1);
+  EXPECT_EQ(record.bytes_received(), 2);
+  EXPECT_EQ(record.first_envelopes(), 3);
+  EXPECT_EQ(record.first_transactions(), 4);
+  EXPECT_EQ(record.fetches_ok(), 5);
+  EXPECT_EQ(record.fetches_failed(), 6);
+  EXPECT_DOUBLE_EQ(record.worth(), known.Worth(kNow));
+  EXPECT_FALSE(details[1].record().has_last_seen_ms());
+  EXPECT_FALSE(details[1].record().has_rtt_us());
+  EXPECT_FALSE(details[2].has_record());
+}
+
 }  // namespace
 }  // namespace overlay::server

@@ -239,6 +239,10 @@ TEST(LogicalPeers, ANewInstanceReplacesTheOldOneAtOnce) {
   const auto gone = net.All<PeerDisconnected>(0)[0];
   EXPECT_EQ(gone.reason, CloseReason::kReplaced);
   EXPECT_EQ(gone.peer, net.All<PeerConnected>(0)[0].peer);
+  EXPECT_GT(gone.bytes_sent, 1000u);  // at least a handshake
+  EXPECT_GT(gone.bytes_received, 1000u);
+  EXPECT_GE(gone.rtt, 20ms);
+  EXPECT_LT(gone.rtt, 100ms);
   EXPECT_NE(net.All<PeerConnected>(0)[1].peer, gone.peer);
   net.Run(1s);
   EXPECT_EQ(net.at(0).peer_count(), 1u);

@@ -23,7 +23,8 @@ class PeerDirectoryTest : public testing::Test {
   }
   bool Disconnect(uint64_t peer) {
     out_.clear();
-    return directory_.OnPeerDisconnected({PeerId{peer}, CloseReason::kStalled, false, "", {}}, out_)
+    return directory_
+        .OnPeerDisconnected(now_, {PeerId{peer}, CloseReason::kStalled, false, "", {}}, out_)
         .has_value();
   }
   size_t Offend(uint64_t peer, Offence offence) {
@@ -96,6 +97,145 @@ TEST_F(PeerDirectoryTest, AStrangerThatIsNotAdmittedIsNoNews) {
   EXPECT_TRUE(AllNews<PeerUp>(out_).empty());
   Disconnect(3);
   EXPECT_TRUE(AllNews<PeerDown>(out_).empty());
+}
+
+// ---- the book ---------------------------------------------------------------------------------
+
+class PeerRecordTest : public PeerDirectoryTest {
+ protected:
+  PeerRecordTest() { limits_.inbound_peers_max = 64; }
+
+  static NodeKey Key(uint8_t peer) {
+    NodeKey key;
+    key.bytes[0] = peer;
+    return key;
+  }
+  static SocketAddress Address(uint16_t port) { return SocketAddress::Loopback(port); }
+  const KnownPeer& Known(uint8_t peer) const { return *directory_.book().Find(Key(peer)); }
+  void DialEnds(uint64_t dial, uint16_t port, CloseReason reason, std::optional<NodeKey> key,
+                bool configured = false) {
+    directory_.OnDialEnded(now_, {DialId{dial}, Address(port), reason, key, ""}, configured);
+    directory_.CheckInvariants();
+  }
+  PeerState StateOf(uint8_t peer) const { return Known(peer).state; }
+  // As in the daemon: the peer is told before the dial's end.
+  void Reach(uint8_t peer, uint16_t port) {
+    directory_.OnDial({DialId{peer}, Address(port), std::nullopt});
+    Connect(peer, /*inbound=*/false);
+    DialEnds(peer, port, CloseReason::kNone, Key(peer));
+  }
+};
+
+TEST_F(PeerRecordTest, StatesFollowConnectionsAndDials) {
+  Reach(1, 1001);
+  EXPECT_EQ(StateOf(1), PeerState::kConnected);
+  Disconnect(1);
+  EXPECT_EQ(StateOf(1), PeerState::kLost);
+  EXPECT_EQ(Known(1).lost_reason, CloseReason::kStalled);
+  directory_.OnDial({DialId{10}, Address(1001), std::nullopt});  // whose it is, the book knows
+  directory_.OnDial({DialId{11}, Address(77), Key(1)});
+  EXPECT_EQ(StateOf(1), PeerState::kDialling);
+  DialEnds(10, 1001, CloseReason::kUnreachable, std::nullopt, /*configured=*/true);
+  EXPECT_EQ(StateOf(1), PeerState::kDialling);
+  DialEnds(11, 77, CloseReason::kHandshakeTimeout, std::nullopt, /*configured=*/true);
+  EXPECT_EQ(StateOf(1), PeerState::kWaiting);
+  EXPECT_EQ(Known(1).lost_reason, CloseReason::kHandshakeTimeout);
+  directory_.Reconsider(now_, [](const PeerInfo&) { return false; });
+  EXPECT_EQ(StateOf(1), PeerState::kLost);
+}
+
+TEST_F(PeerRecordTest, ADialBesideAConnectionOutlivesIt) {
+  Reach(1, 1001);
+  directory_.OnDial({DialId{10}, Address(1001), Key(1)});
+  EXPECT_EQ(StateOf(1), PeerState::kConnected);
+  Disconnect(1);
+  EXPECT_EQ(StateOf(1), PeerState::kDialling);
+  DialEnds(10, 1001, CloseReason::kUnreachable, std::nullopt);
+  EXPECT_EQ(StateOf(1), PeerState::kLost);
+}
+
+TEST_F(PeerRecordTest, AConfiguredPeerWaitsWhenItIsLost) {
+  Connect(1, /*inbound=*/true, /*configured=*/true);
+  Disconnect(1);
+  EXPECT_EQ(StateOf(1), PeerState::kWaiting);
+  Connect(2, /*inbound=*/true);
+  directory_.Reconsider(now_, [](const PeerInfo&) { return true; });
+  Disconnect(2);
+  EXPECT_EQ(StateOf(2), PeerState::kWaiting);
+}
+
+TEST_F(PeerRecordTest, AddressesAreLearntFromDialsAndListenPorts) {
+  Reach(1, 1001);
+  ASSERT_EQ(Known(1).addresses.size(), 1u);
+  EXPECT_EQ(Known(1).addresses[0].address, Address(1001));
+  EXPECT_EQ(Known(1).addresses[0].last_success, now_);
+  PeerConnected inbound{PeerId{2}, {}};
+  inbound.info.key = Key(2);
+  inbound.info.inbound = true;
+  inbound.info.address = Address(40000);
+  inbound.info.listen_port = 11625;
+  directory_.OnPeerConnected(now_, inbound, false, out_);
+  ASSERT_EQ(Known(2).addresses.size(), 1u);
+  EXPECT_EQ(Known(2).addresses[0].address, Address(11625));
+  EXPECT_EQ(Known(2).addresses[0].source, AddressSource::kListens);
+  EXPECT_FALSE(Known(2).addresses[0].last_success);
+  // What refused us, or is not here any more, says nothing of where it is.
+  DialEnds(7, 1002, CloseReason::kNotAdmitted, Key(1));
+  Disconnect(1);
+  DialEnds(8, 1003, CloseReason::kNone, Key(1));
+  EXPECT_EQ(Known(1).addresses.size(), 1u);
+}
+
+TEST_F(PeerRecordTest, WhoIsNotAdmittedIsNotRemembered) {
+  limits_.inbound_peers_max = 1;
+  Connect(1, true);
+  Connect(2, true);
+  EXPECT_EQ(directory_.book().Find(Key(2)), nullptr);
+}
+
+TEST_F(PeerRecordTest, FiguresAreAddedUpOverConnections) {
+  for (int i = 0; i < 2; ++i) {
+    Connect(1, true);
+    directory_.OnPath(now_, PeerId{1}, 20ms);
+    directory_.OnFirstEnvelope(now_, PeerId{1});
+    directory_.OnFirstTransaction(now_, PeerId{1});
+    directory_.OnFetch(now_, PeerId{1}, true);
+    directory_.OnFetch(now_, PeerId{1}, false);
+    PeerDisconnected gone{PeerId{1}, CloseReason::kGoaway, true, ""};
+    gone.bytes_sent = 100;
+    gone.bytes_received = 200;
+    gone.rtt = 20ms;
+    directory_.OnPeerDisconnected(now_, gone, out_);
+  }
+  directory_.OnFirstEnvelope(now_, PeerId{1});  // it has gone
+  const KnownPeer& known = Known(1);
+  EXPECT_EQ(known.connected_total, 2u);
+  EXPECT_DOUBLE_EQ(known.bytes_sent.At(now_), 200);
+  EXPECT_DOUBLE_EQ(known.bytes_received.At(now_), 400);
+  EXPECT_DOUBLE_EQ(known.first_envelopes.At(now_), 2);
+  EXPECT_DOUBLE_EQ(known.first_transactions.At(now_), 2);
+  EXPECT_DOUBLE_EQ(known.fetches_ok.At(now_), 2);
+  EXPECT_DOUBLE_EQ(known.fetches_failed.At(now_), 2);
+  EXPECT_NEAR(known.rtt.At(now_).value(), 0.02, 1e-9);
+}
+
+TEST_F(PeerRecordTest, TheLastSeenOfTheLostAreListed) {
+  limits_.inbound_peers_max = 1000;
+  for (uint8_t i = 1; i <= kLostListedMax + 5; ++i) {
+    now_ += 1s;
+    Connect(i, true);
+    Disconnect(i);
+  }
+  Connect(200, true);
+  std::vector<PeerView> views = directory_.Describe(now_);
+  directory_.DescribeKnown(views);
+  ASSERT_EQ(views.size(), 1 + kLostListedMax);
+  EXPECT_EQ(views[0].state, PeerView::State::kConnected);
+  EXPECT_EQ(views[0].known.value().connected_total, 1u);
+  EXPECT_EQ(views[1].state, PeerView::State::kLost);
+  EXPECT_EQ(views[1].key, Key(kLostListedMax + 5));
+  EXPECT_EQ(views[1].last_reason, CloseReason::kStalled);
+  EXPECT_EQ(views.back().key, Key(6));
 }
 
 TEST(Backoff, FullJitterUnderADoublingCap) {
