@@ -196,6 +196,9 @@ grpc::Status CoreSessions::Attach(Time now, const v1::AttachRequest& request, At
     ++counters_.attached;
   }
 
+  LogEvent(now, session->observer ? "observer_attached" : "core_attached",
+           {{"session", fmt::format("{}", session->number)}, {"agent", session->agent}});
+
   const flood::NodeStats& stats = node_->node_stats();
   const Limits& limits = options_.limits;
   v1::AttachEvent event;
@@ -270,6 +273,10 @@ void CoreSessions::End(Time now, CoreSession* session, v1::Detached::Reason reas
     observers_.erase(found);
   }
   ++counters_.ended_by_reason[reason];
+  LogEvent(now, ended->observer ? "observer_detached" : "core_detached",
+           {{"session", fmt::format("{}", ended->number)},
+            {"agent", ended->agent},
+            {"why", std::string(EndText(reason))}});
   const bool drained = reason == v1::Detached::REASON_DRAINED;
   const grpc::Status status(
       drained ? grpc::StatusCode::UNAVAILABLE : grpc::StatusCode::ABORTED,
@@ -285,8 +292,18 @@ void CoreSessions::OnPeerNews(Time now, const flood::PeerNews& news) {
   if (const auto* down = std::get_if<flood::PeerDown>(&news)) OnPeerDown(now, *down);
 }
 
+void CoreSessions::LogEvent(Time now, std::string_view event,
+                            std::initializer_list<LogFact> facts) {
+  if (options_.log != nullptr) options_.log->EventLimited(now, LogLevel::kInfo, event, facts);
+}
+
 void CoreSessions::OnPeerUp(Time now, const flood::PeerUp& up) {
   if (!peers_.emplace(up.peer, up.info).second) return;
+  LogEvent(now, "peer_connected",
+           {{"peer", ToStrkey(up.info.key)},
+            {"address", up.info.address.ToString()},
+            {"direction", up.info.inbound ? "inbound" : "outbound"},
+            {"peers", fmt::format("{}", peers_.size())}});
   v1::AttachEvent event;
   *event.mutable_connected() = ToConnected(up.info, peers_.size());
   ToAllAttached(now, event);
@@ -294,6 +311,12 @@ void CoreSessions::OnPeerUp(Time now, const flood::PeerUp& up) {
 
 void CoreSessions::OnPeerDown(Time now, const flood::PeerDown& down) {
   if (peers_.erase(down.peer) == 0) return;
+  LogEvent(now, "peer_disconnected",
+           {{"peer", ToStrkey(down.info.key)},
+            {"address", down.info.address.ToString()},
+            {"reason", std::string(CloseReasonName(down.reason))},
+            {"by_peer", down.by_peer ? "true" : "false"},
+            {"peers", fmt::format("{}", peers_.size())}});
   v1::AttachEvent event;
   v1::PeerDisconnected* gone = event.mutable_disconnected();
   gone->set_peer(ToBytes(down.info.key.view()));
@@ -469,10 +492,9 @@ uint64_t CoreSessions::scp_queue_messages() const {
   return waiting + (core_ != nullptr && core_->scp != nullptr ? core_->scp->queue_count() : 0);
 }
 
-void CoreSessions::StartDrain(Time now) {
-  if (std::exchange(draining_, true)) return;
+void CoreSessions::TellDraining(Time now, Duration within) {
   v1::AttachEvent event;
-  event.mutable_draining()->set_within_ms(1700);
+  event.mutable_draining()->set_within_ms(static_cast<uint32_t>(ToMicros(within) / 1000));
   ForEachSession([&](CoreSession* session) {
     if (session->attach != nullptr) session->attach->SendEvent(now, event);
   });

@@ -37,6 +37,7 @@
 #include "overlay/v1/core.pb.h"
 #include "server/core_edge.h"
 #include "server/daemon_stats.h"
+#include "server/log.h"
 #include "server/rpc_server.h"
 
 namespace overlay::server {
@@ -66,6 +67,7 @@ struct CoreSessionsOptions {
   uint32_t peer_version_max = 1;
   std::function<Time()> read_clock;  // for measuring within a turn; may be empty
   DaemonStats* stats = nullptr;      // may be null
+  Log* log = nullptr;                // may be null
 };
 
 // One attachment. Calls hold a pointer to it until SessionCall::OnSessionEnded.
@@ -135,8 +137,10 @@ class CoreSessions : public CoreSink {
   // At the end of each turn: writes what was batched, ends what is to end.
   void OnTurn(Time now);
   std::optional<Time> NextDeadline() const;
-  // Tells the core and the observers, and refuses new ones.
-  void StartDrain(Time now);
+  // Refuses new ones, and reads no more submissions.
+  void StartDrain() { draining_ = true; }
+  // Tells the core and the observers.
+  void TellDraining(Time now, Duration within);
   // Ends all sessions with UNAVAILABLE.
   void EndAll(Time now);
   bool draining() const { return draining_; }
@@ -165,6 +169,7 @@ class CoreSessions : public CoreSink {
  private:
   struct Route;
 
+  void LogEvent(Time now, std::string_view event, std::initializer_list<LogFact> facts);
   void OnPeerUp(Time now, const flood::PeerUp& up);
   void OnPeerDown(Time now, const flood::PeerDown& down);
   void ToAllAttached(Time now, const v1::AttachEvent& event);

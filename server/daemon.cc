@@ -18,6 +18,7 @@
 #include "flood/overlay_node.h"
 #include "server/compute_worker.h"
 #include "server/core_sessions.h"
+#include "server/drain.h"
 #include "server/health_service.h"
 #include "server/http_server.h"
 #include "server/library_log.h"
@@ -48,8 +49,8 @@ constexpr Duration kCompletionTimePerTurn = std::chrono::microseconds(150);
 // turns of some milliseconds, for which what was behind them had to wait.
 constexpr int kReceivesPerTurn = 4;
 constexpr Duration kReceiveTimePerTurn = std::chrono::microseconds(100);
-// What the sessions' ends have written needs a moment on its way; then the rest is cancelled.
-constexpr Duration kLastWords = std::chrono::milliseconds(20);
+// When peers shall dial again, as the goaway says: a restart in place takes less.
+constexpr Duration kRedialAfter = std::chrono::seconds(1);
 constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
 constexpr size_t kOperatorEntriesMax = 1000;
 
@@ -102,7 +103,7 @@ class Daemon::Impl : public OperatorSource {
   Impl(const Config& config, const DaemonOptions& options)
       : config_(config),
         options_(options),
-        log_(config.log_level, config.log_format),
+        log_(LogLevelFromName(config.log_level).value_or(LogLevel::kInfo), config.log_format),
         random_(SecretRandom()) {}
 
   ~Impl() override {
@@ -133,10 +134,13 @@ class Daemon::Impl : public OperatorSource {
   }
   grpc::Status Connect(Time now, flood::PeerEntry entry) override;
   grpc::Status Disconnect(Time now, const NodeKey& key) override;
+  Duration DrainNow(Time now) override {
+    StartDrain(now, "operator");
+    return drain_.left(now);
+  }
+  LogLevel SetLogLevel(std::optional<LogLevel> level) override;
 
  private:
-  enum class Phase : uint8_t { kRunning, kFlushing, kClosing, kOver };
-
   absl::Status StartSignals();
   absl::Status StartPeers(const SecretSeed& seed);
   absl::Status StartApi();
@@ -147,6 +151,8 @@ class Daemon::Impl : public OperatorSource {
   std::optional<Time> Write(Time now);
   void StartDrain(Time now, std::string_view why);
   std::optional<Time> AdvanceDrain(Time now);
+  void EnterDrainStep(Time now, DrainStep step);
+  void LogSharedKeys(Time now);
   MetricSources Sources(Time now);
 
   const Config config_;
@@ -176,10 +182,9 @@ class Daemon::Impl : public OperatorSource {
   std::string metrics_address_;
 
   std::atomic<bool> stop_wanted_{false};
-  Phase phase_ = Phase::kRunning;
+  Drain drain_;
   Time started_{};
-  Time drain_began_{};
-  Time calls_end_at_{};
+  uint64_t keys_shared_ = 0;  // that were logged
   bool watching_writable_ = false;
   bool more_datagrams_ = false;
   DaemonStats stats_;
@@ -273,7 +278,7 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
           log_.EventLimited(now, LogLevel::kWarning, "dns_failed",
                             {{"host", host}, {"error", std::string(addresses.status().message())}});
         }
-        if (phase_ != Phase::kOver) driver_->OnResolved(now, host, addresses);
+        if (drain_.step() != DrainStep::kOver) driver_->OnResolved(now, host, addresses);
       });
   if (!dns.ok()) return dns.status();
   dns_ = *std::move(dns);
@@ -291,6 +296,7 @@ absl::Status Daemon::Impl::StartApi() {
   options.limits = config_.limits;
   options.read_clock = [this] { return loop_->ReadClock(); };
   options.stats = &stats_;
+  options.log = &log_;
   sessions_ =
       std::make_unique<CoreSessions>(std::move(options), driver_.get(), random_.Fork("sessions"));
   driver_->SetSink(sessions_.get());
@@ -390,6 +396,7 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
     log_.EventLimited(now, LogLevel::kWarning, "library",
                       {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
   }
+  LogSharedKeys(now);
   next = Earlier(next, AdvanceDrain(now));
   next = Earlier(next, driver_->NextDeadline());
   next = Earlier(next, sessions_->NextDeadline());
@@ -425,14 +432,12 @@ std::optional<Time> Daemon::Impl::Write(Time now) {
 // ------------------------------------------------------------------------------------------- drain
 
 void Daemon::Impl::StartDrain(Time now, std::string_view why) {
-  if (phase_ != Phase::kRunning) return;
-  phase_ = Phase::kFlushing;
-  drain_began_ = now;
+  if (!drain_.Begin(now)) return;
   log_.Event(LogLevel::kInfo, "draining", {{"why", std::string(why)}});
   health_.SetNotServing(now);
-  sessions_->StartDrain(now);
+  sessions_->StartDrain();
   driver_->OnDrain(now);
-  transport_->StartDrain(now, "shutting down", std::chrono::seconds(1));
+  transport_->StartDrain(now, "shutting down", kRedialAfter);
   if (exchange_ != nullptr) {
     exchange_->Stop();
     http_stopper_ = std::thread([this] { http_.reset(); });
@@ -440,28 +445,40 @@ void Daemon::Impl::StartDrain(Time now, std::string_view why) {
 }
 
 std::optional<Time> Daemon::Impl::AdvanceDrain(Time now) {
-  if (phase_ == Phase::kRunning) return std::nullopt;
-  const Duration spent = now - drain_began_;
-  if (phase_ == Phase::kFlushing) {
-    const bool may_close = spent >= kReadAtLeast && transport_->flushed();
-    if (!may_close && spent < kFlushUntil) {
-      return std::min(now + std::chrono::milliseconds(10), drain_began_ + kFlushUntil);
-    }
-    phase_ = Phase::kClosing;
-    sessions_->EndAll(now);
-    transport_->CloseAll(now, CloseReason::kGoaway, "shutting down");
-    driver_->Settle(now);
-    Write(now);
-    calls_end_at_ = now + kLastWords;
+  if (!drain_.has_begun()) return std::nullopt;
+  const auto facts = [this] {
+    return DrainFacts{.envelopes_flushed = transport_->envelopes_flushed(),
+                      .answers_finished = transport_->flushed(),
+                      .calls_over = server_->is_drained()};
+  };
+  while (const std::optional<DrainStep> step = drain_.Advance(now, facts())) {
+    EnterDrainStep(now, *step);
   }
-  if (phase_ == Phase::kClosing) {
-    if (now < calls_end_at_) return calls_end_at_;
-    server_->BeginShutdown();
-    if (!server_->is_drained() && spent < kExitAt) return now + std::chrono::milliseconds(5);
-    phase_ = Phase::kOver;
-    loop_->Stop();
+  return drain_.NextDeadline(now);
+}
+
+void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
+  switch (step) {
+    case DrainStep::kTell:
+      sessions_->TellDraining(now, drain_.left(now));
+      return;
+    case DrainStep::kClose:
+      sessions_->EndAll(now);
+      transport_->CloseAll(now, CloseReason::kGoaway, "shutting down");
+      driver_->Settle(now);
+      Write(now);
+      return;
+    case DrainStep::kEndCalls:
+      server_->BeginShutdown();
+      return;
+    case DrainStep::kOver:
+      loop_->Stop();
+      return;
+    case DrainStep::kRunning:
+    case DrainStep::kFlush:
+    case DrainStep::kAnswer:
+      return;
   }
-  return std::nullopt;
 }
 
 // ---------------------------------------------------------------------------------------- operator
@@ -498,7 +515,7 @@ v1::StatusResponse Daemon::Impl::Status(Time now) {
   status.set_operator_address(
       BoundAddress(config_.operator_listen, ports.size() > 1 ? ports[1] : 0));
   status.set_metrics_address(metrics_address_);
-  status.set_draining(phase_ != Phase::kRunning);
+  status.set_draining(drain_.has_begun());
   return status;
 }
 
@@ -522,6 +539,27 @@ grpc::Status Daemon::Impl::Disconnect(Time now, const NodeKey& key) {
   }
   driver_->OnCoreInput(now, flood::OperatorDisconnect{key});
   return grpc::Status::OK;
+}
+
+LogLevel Daemon::Impl::SetLogLevel(std::optional<LogLevel> level) {
+  if (level) {
+    log_.SetLevel(*level);
+    log_.Event(LogLevel::kInfo, "log_level", {{"level", std::string(LogLevelName(*level))}});
+  }
+  return log_.level();
+}
+
+void Daemon::Impl::LogSharedKeys(Time now) {
+  uint64_t count = 0;
+  for (const auto* closes : {&transport_->stats().closes, &transport_->stats().refusals}) {
+    const auto found = closes->find(CloseReason::kKeyShared);
+    if (found != closes->end()) count += found->second;
+  }
+  if (count == keys_shared_) return;
+  keys_shared_ = count;
+  log_.EventLimited(now, LogLevel::kError, "key_shared",
+                    {{"what", "two daemons show one key: ours, or that of a peer"},
+                     {"count", fmt::format("{}", count)}});
 }
 
 // ------------------------------------------------------------------------------------------ Daemon

@@ -6,13 +6,8 @@
 //   datagrams; completions of the core's calls (SCP first); what the node makes of both; class 0 to
 //   the wire, then the rest (PeerTransport's order); batches to the core; metrics; timers.
 //
-// Drain (SIGTERM, SIGINT), 1.7 s in all
-//   0 ms     no new calls, peers or dials; goaway; the core hears `draining`; health says
-//   NOT_SERVING 250 ms+  as soon as all is flushed, at the latest at kFlushUntil: connections
-//   close, sessions end
-//   then     the gRPC server shuts down; at kExitAt the process ends whatever is left
-//   DNS, metrics and files go last. The metrics server stops on a thread of its own from the start,
-//   because it may take 2 s.
+// Drain (SIGTERM, SIGINT, Operator.Drain): the steps of drain.h. The metrics server stops on a
+// thread of its own from the start, because it may take 2 s.
 #ifndef OVERLAY_SERVER_DAEMON_H_
 #define OVERLAY_SERVER_DAEMON_H_
 
@@ -25,10 +20,6 @@
 #include "server/config.h"
 
 namespace overlay::server {
-
-inline constexpr Duration kReadAtLeast = std::chrono::milliseconds(250);
-inline constexpr Duration kFlushUntil = std::chrono::milliseconds(1100);
-inline constexpr Duration kExitAt = std::chrono::milliseconds(1600);
 
 struct DaemonOptions {
   // Ends the drain when the parent process has gone.

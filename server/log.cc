@@ -44,11 +44,34 @@ std::string Quote(std::string_view text, bool always) {
 
 }  // namespace
 
-Log::Log(const std::string& level, LogFormat format)
-    : format_(format),
+std::string_view LogLevelName(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
+  }
+  return "unknown";
+}
+
+std::optional<LogLevel> LogLevelFromName(std::string_view name) {
+  for (const LogLevel level :
+       {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
+    if (name == LogLevelName(level)) return level;
+  }
+  return std::nullopt;
+}
+
+Log::Log(LogLevel level, LogFormat format)
+    : level_(level),
+      format_(format),
       logger_(std::make_shared<spdlog::logger>("overlayd",
                                                std::make_shared<spdlog::sinks::stderr_sink_mt>())) {
-  logger_->set_level(spdlog::level::from_str(level));
+  logger_->set_level(ToSpdlog(level));
   logger_->set_pattern(format == LogFormat::kJson
                            ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
                            : "%Y-%m-%dT%H:%M:%S.%eZ %l %v",
@@ -57,6 +80,11 @@ Log::Log(const std::string& level, LogFormat format)
 }
 
 Log::~Log() = default;
+
+void Log::SetLevel(LogLevel level) {
+  level_ = level;
+  logger_->set_level(ToSpdlog(level));
+}
 
 std::string Log::Render(LogFormat format, std::string_view event,
                         std::initializer_list<LogFact> facts, uint64_t left_out) {

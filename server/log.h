@@ -18,6 +18,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,6 +33,9 @@ class logger;
 namespace overlay::server {
 
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
+inline constexpr std::string_view kLogLevelsLegal = "debug, info, warning or error";
+std::string_view LogLevelName(LogLevel level);
+std::optional<LogLevel> LogLevelFromName(std::string_view name);
 
 using LogFact = std::pair<std::string_view, std::string>;
 
@@ -39,8 +43,12 @@ class Log {
  public:
   static constexpr uint32_t kBurst = 20;
 
-  Log(const std::string& level, LogFormat format);
+  Log(LogLevel level, LogFormat format);
   ~Log();
+
+  // Of lesser levels nothing is written.
+  void SetLevel(LogLevel level);
+  LogLevel level() const { return level_; }
 
   void Event(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts = {});
   void EventLimited(Time now, LogLevel level, std::string_view event,
@@ -60,6 +68,7 @@ class Log {
   void Write(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts,
              uint64_t left_out);
 
+  LogLevel level_;
   const LogFormat format_;
   std::shared_ptr<spdlog::logger> logger_;
   std::map<std::string, Budget, std::less<>> budgets_;  // by event: as many as there are call sites

@@ -170,6 +170,23 @@ std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
                             static_cast<int>(request.kind()))));
         }
       }));
+  methods.push_back(Method<v1::DrainRequest>("Drain", [source](Time now, const v1::DrainRequest&) {
+    v1::DrainResponse response;
+    response.set_within_ms(static_cast<uint32_t>(ToMicros(source->DrainNow(now)) / 1000));
+    return Whole(response);
+  }));
+  methods.push_back(Method<v1::SetLogLevelRequest>(
+      "SetLogLevel", [source](Time, const v1::SetLogLevelRequest& request) {
+        std::optional<LogLevel> level;
+        if (request.has_level() && !(level = LogLevelFromName(request.level()))) {
+          return Illegal(absl::InvalidArgumentError(
+              fmt::format("level: \"{}\" is not legal, expected {}", request.level().substr(0, 64),
+                          kLogLevelsLegal)));
+        }
+        v1::SetLogLevelResponse response;
+        response.set_level(std::string(LogLevelName(source->SetLogLevel(level))));
+        return Whole(response);
+      }));
   return methods;
 }
 

@@ -5,10 +5,12 @@
 #ifndef OVERLAY_SERVER_OPERATOR_SERVICE_H_
 #define OVERLAY_SERVER_OPERATOR_SERVICE_H_
 
+#include <optional>
 #include <vector>
 
 #include "flood/core_io.h"
 #include "overlay/v1/operator.pb.h"
+#include "server/log.h"
 #include "server/rpc_server.h"
 
 namespace overlay::server {
@@ -24,6 +26,10 @@ class OperatorSource {
   virtual v1::SetTrace TraceSet(Time now, const SetKey& key) = 0;
   virtual grpc::Status Connect(Time now, flood::PeerEntry entry) = 0;
   virtual grpc::Status Disconnect(Time now, const NodeKey& key) = 0;
+  // Begins the drain unless it has begun; what is left of its time.
+  virtual Duration DrainNow(Time now) = 0;
+  // The level in force after it.
+  virtual LogLevel SetLogLevel(std::optional<LogLevel> level) = 0;
 };
 
 std::vector<RpcMethod> OperatorMethods(OperatorSource* source);

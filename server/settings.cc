@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "server/config.h"
+#include "server/log.h"
 #include "server/peer_entry.h"
 
 namespace overlay::server {
@@ -274,18 +275,16 @@ std::vector<Setting> MakeSettings() {
   s.push_back(Listen("metrics.listen", "",
                      "Where Prometheus scrapes `/metrics`, over HTTP. Nothing: nowhere.",
                      &Config::metrics_listen, true, false));
-  s.push_back(
-      {.name = "log.level",
-       .type = SettingType::kChoice,
-       .default_text = "info",
-       .expected = "debug, info, warning or error",
-       .description = "What is logged, to standard error.",
-       .apply = [](Config& config, const Values& values) {
-         static const std::vector<std::string> kLevels = {"debug", "info", "warning", "error"};
-         if (std::find(kLevels.begin(), kLevels.end(), values[0]) == kLevels.end()) return false;
-         config.log_level = values[0];
-         return true;
-       }});
+  s.push_back({.name = "log.level",
+               .type = SettingType::kChoice,
+               .default_text = "info",
+               .expected = std::string(kLogLevelsLegal),
+               .description = "What is logged, to standard error.",
+               .apply = [](Config& config, const Values& values) {
+                 if (!LogLevelFromName(values[0])) return false;
+                 config.log_level = values[0];
+                 return true;
+               }});
   s.push_back({.name = "log.format",
                .type = SettingType::kChoice,
                .default_text = "text",

@@ -279,12 +279,19 @@ std::optional<Time> PeerTransport::NextDeadline() {
 
 // ---- getters ------------------------------------------------------------------------------------
 
-bool PeerTransport::flushed() const {
+bool PeerTransport::envelopes_flushed() const {
   return std::all_of(sessions_.begin(), sessions_.end(), [](const auto& entry) {
     const SessionWriter& writer = entry.second->writer();
     return writer.unacknowledged_count() == 0 && !writer.HasWaiting(SendClass::kScp) &&
-           !writer.HasWaiting(SendClass::kControl) && !writer.HasWaiting(SendClass::kSets);
+           !writer.HasWaiting(SendClass::kControl);
   });
+}
+
+bool PeerTransport::flushed() const {
+  return envelopes_flushed() &&
+         std::none_of(sessions_.begin(), sessions_.end(), [](const auto& entry) {
+           return entry.second->writer().HasWaiting(SendClass::kSets);
+         });
 }
 
 std::vector<PeerStats> PeerTransport::ListPeers(Time now) const {

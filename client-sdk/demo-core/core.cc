@@ -27,6 +27,7 @@ DemoCore::DemoCore(const CoreOptions& options, TxSource transactions, const Repo
       ledger_(network_),
       transactions_(std::move(transactions)) {
   if (options_.rejoin) vote_from_ = UINT64_MAX;
+  if (options_.resume_slot != 0) ledger_.JumpTo(LedgerSeq{options_.resume_slot});
   quorum_sets_.Add(options_.quorum_set);
   Trust(options_.quorum_set);
 }
@@ -43,6 +44,7 @@ absl::Status DemoCore::Run() {
   client_options.target = options_.daemon;
   client_options.network_passphrase = options_.passphrase;
   client_options.agent = "overlay-demo-core";
+  client_options.newest_closed_slot = options_.resume_slot;
   client_options.judges_transactions = true;
   client_options.deliver_transactions = true;
   absl::StatusOr<std::unique_ptr<Client>> client = Client::Create(client_options, this);
@@ -90,8 +92,8 @@ void DemoCore::OnAttached(const SessionInfo& session) {
 }
 
 void DemoCore::OnDetached(const absl::Status& why, bool final) {
-  tasks_.Post([this, why, final] {
-    report_.Say(ReportLine("detached").Text("why", why.ToString()).Flag("final", final));
+  tasks_.Post([this, why, final, at = MonotonicNow()] {
+    report_.Say(ReportLine("detached").Text("why", why.ToString()).Flag("final", final).At(at));
     attached_ = false;
     if (!final) return;
     refused_ = why;
@@ -100,9 +102,14 @@ void DemoCore::OnDetached(const absl::Status& why, bool final) {
 }
 
 void DemoCore::OnPeer(const PeerChange& change) {
-  tasks_.Post([this, count = change.peers_connected, reason = change.reason] {
-    peers_ = count;
-    report_.Say(ReportLine("peers").Number("n", count).Text("why", reason));
+  tasks_.Post([this, change, at = MonotonicNow()] {
+    peers_ = change.peers_connected;
+    report_.Say(ReportLine("peers")
+                    .Number("n", change.peers_connected)
+                    .Text("peer", change.strkey)
+                    .Flag("up", change.connected)
+                    .Text("why", change.reason)
+                    .At(at));
   });
 }
 
@@ -134,7 +141,9 @@ void DemoCore::OnFetchFailed(SetType type, const Hash& hash, FetchFailure) {
 }
 
 void DemoCore::OnError(const absl::Status& what) {
-  tasks_.Post([this, what] { report_.Say(ReportLine("error").Text("what", what.ToString())); });
+  tasks_.Post([this, what, at = MonotonicNow()] {
+    report_.Say(ReportLine("error").Text("what", what.ToString()).At(at));
+  });
 }
 
 // ---- the slot under way

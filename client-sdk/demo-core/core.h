@@ -68,6 +68,7 @@ struct CoreOptions {
   Duration submit_for{};
   TxSource::Options transactions;
   bool rejoin = false;
+  uint64_t resume_slot = 0;  // the newest ledger closed in the earlier life; 0: it knows of none
   Sabotage sabotage = Sabotage::kNone;
 };
 

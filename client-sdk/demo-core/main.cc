@@ -40,6 +40,7 @@ constexpr std::string_view kUsage =
   --seconds S            end after so long (never)
   --report FILE|FD       JSON lines, see report.h
   --rejoin               an earlier life of this core may have voted
+  --resume SLOT          the newest ledger that it closed, as a core with a disk would know
   --control              obey standard input ("stop-after SLOT"); its end ends the core
   --sabotage KIND        drop-scp, drop-tx, corrupt-set or no-vote, from ledger 3 on
 )";
@@ -145,6 +146,7 @@ std::map<std::string_view, Flag> FlagsOf(Arguments& out) {
       {"--tx-first", count(core.transactions.first, 1'000'000'000)},
       {"--tx-stride", count(core.transactions.stride, 1'000'000)},
       {"--sequence-base", count(core.transactions.sequence_base, INT64_MAX / 2)},
+      {"--resume", count(core.resume_slot, UINT64_MAX / 2)},
       {"--seconds", count(out.seconds, 1e6)},
       {"--report", text(out.report)},
       {"--sabotage", Flag{"drop-scp, drop-tx, corrupt-set or no-vote",

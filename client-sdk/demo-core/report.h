@@ -3,8 +3,10 @@
 // What a demo core says about itself, as JSON lines, for who checks the network (scripts/run).
 // Times are CLOCK_MONOTONIC in nanoseconds, which all processes of the machine share.
 //
-//   {"e":"attached","node":"G...","t":1}      {"e":"peers","n":3,"why":""}
-//   {"e":"detached","why":"..."}              {"e":"error","what":"..."}
+//   {"e":"attached","node":"G...","t":1}      its daemon's key
+//   {"e":"detached","why":"...","final":false,"t":1}
+//   {"e":"peers","n":3,"peer":"G...","up":true,"why":"","t":1}        one daemon came or went
+//   {"e":"error","what":"...","t":1}
 //   {"e":"sent","s":7,"p":"ballot","h":"0123456789abcdef","t":1}      an envelope of its own
 //   {"e":"seen","s":7,"v":"G...","h":"...","t":1,"r":false}           one of another validator
 //   {"e":"proposed","s":7,"set":"...","n":12}                         a set that it made

@@ -22,6 +22,11 @@ const char kHelp[] =
     "  peers               every peer connected, being dialled, or configured\n"
     "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
     "  disconnect KEY      close the connection to the peer with that key, G...\n"
+    "  drain               shut the daemon down, as SIGTERM does\n"
+    "  log-level [LEVEL]   what is logged from now on: debug, info, warning, error; without one, "
+    "what "
+    "is\n"
+    "                      logged now\n"
     "  tx HASH             where a transaction is, who announced it, and what came of asking them\n"
     "  set HASH            the same of a transaction set\n"
     "\n"
@@ -61,11 +66,13 @@ struct CommandName {
   std::string_view operand;  // empty: none
   bool operand_optional;
 };
-constexpr std::array<CommandName, 10> kCommands = {{
+constexpr std::array<CommandName, 12> kCommands = {{
     {"status", Command::kStatus, "", false},
     {"peers", Command::kPeers, "", false},
     {"connect", Command::kConnect, "an address", false},
     {"disconnect", Command::kDisconnect, "a peer's key, G...", false},
+    {"drain", Command::kDrain, "", false},
+    {"log-level", Command::kLogLevel, "a level", true},
     {"tx", Command::kTraceTransaction, "a hash of 64 hex digits", false},
     {"set", Command::kTraceSet, "a hash of 64 hex digits", false},
     {"submit", Command::kSubmit, "a file, or - for standard input", false},

@@ -20,6 +20,8 @@ enum class Command {
   kPeers,
   kConnect,
   kDisconnect,
+  kDrain,
+  kLogLevel,
   kTraceTransaction,
   kTraceSet,
   kSubmit,
@@ -31,12 +33,13 @@ enum class Command {
 constexpr bool IsOfOperator(Command command) {
   return command == Command::kStatus || command == Command::kPeers ||
          command == Command::kConnect || command == Command::kDisconnect ||
+         command == Command::kDrain || command == Command::kLogLevel ||
          command == Command::kTraceTransaction || command == Command::kTraceSet;
 }
 
 struct Arguments {
   Command command = Command::kHelp;
-  std::string operand;    // FILE, N, HASH, ADDR or KEY
+  std::string operand;    // FILE, N, HASH, ADDR, KEY or LEVEL
   std::string daemon;     // where a core attaches
   std::string operator_;  // where operators connect; empty: `daemon` is tried
   std::string token;      // from the token file

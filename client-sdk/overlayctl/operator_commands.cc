@@ -1,4 +1,4 @@
-// status, peers, connect, disconnect, tx, set: calls of the Operator service.
+// status, peers, connect, disconnect, drain, log-level, tx, set: calls of the Operator service.
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
@@ -110,9 +110,9 @@ std::string StatusJson(const v1::StatusResponse& s) {
   return out.Done();
 }
 
-std::string Age(bool has, uint64_t ms) {
-  return has ? fmt::format("{:.1f} s ago", static_cast<double>(ms) / 1e3) : "none yet";
-}
+std::string Seconds(uint64_t ms) { return fmt::format("{:.1f} s", static_cast<double>(ms) / 1e3); }
+
+std::string Age(bool has, uint64_t ms) { return has ? Seconds(ms) + " ago" : "none yet"; }
 
 void PrintStatus(const v1::StatusResponse& s) {
   fmt::print("{} {}{}, up {} s\n", s.version(), s.node_strkey(), s.draining() ? " (draining)" : "",
@@ -220,14 +220,29 @@ std::string PeerJson(const v1::PeerDetail& p) {
   return out.List("classes", classes).Done();
 }
 
+// What waits for the peer to take it, by class.
+std::string QueuesText(const v1::PeerDetail& p) {
+  std::string out;
+  for (const v1::ClassTraffic& c : p.classes()) {
+    if (c.queued_messages() == 0) continue;
+    std::string name = v1::TrafficClass_Name(c.traffic_class());
+    name = name.substr(name.rfind('_') + 1);
+    for (char& letter : name) letter = static_cast<char>(std::tolower(letter));
+    out += fmt::format("{}{} {} ({} B)", out.empty() ? "queued " : ", ", name, c.queued_messages(),
+                       c.queued_bytes());
+  }
+  return out.empty() ? "nothing queued" : out;
+}
+
 void PrintPeer(const v1::PeerDetail& p) {
   const std::string who = p.peer_strkey().empty() ? std::string("(unknown key)") : p.peer_strkey();
   const std::string& where = p.address().empty() ? p.configured() : p.address();
   if (p.state() == v1::PeerDetail::STATE_CONNECTED) {
-    fmt::print("{:<10} {} {} {}, {}, rtt {} us, sent {} B, received {} B, score {:.1f}{}\n",
-               StateName(p.state()), who, where, DirectionName(p.direction()), Printable(p.agent()),
-               p.rtt_us(), p.bytes_sent(), p.bytes_received(), p.score(),
-               p.core_present() ? "" : ", no core");
+    fmt::print(
+        "{:<10} {} {} {}, {}, for {}, rtt {} us, {}, sent {} B, received {} B, score {:.1f}{}\n",
+        StateName(p.state()), who, where, DirectionName(p.direction()), Printable(p.agent()),
+        Seconds(p.connected_ms()), p.rtt_us(), QueuesText(p), p.bytes_sent(), p.bytes_received(),
+        p.score(), p.core_present() ? "" : ", no core");
   } else {
     fmt::print("{:<10} {} {}{}{}{}\n", StateName(p.state()), who, where,
                p.last_reason().empty() ? "" : ", last: " + Printable(p.last_reason()),
@@ -412,6 +427,32 @@ absl::Status TraceSet(const Arguments& arguments, OperatorClient& client) {
   return absl::OkStatus();
 }
 
+// ---- drain, log-level
+
+absl::Status DrainDaemon(const Arguments& arguments, OperatorClient& client) {
+  v1::DrainResponse response;
+  const grpc::Status status =
+      client.stub().Drain(client.Context().get(), v1::DrainRequest(), &response);
+  if (!status.ok()) return Explain(arguments, status);
+  if (arguments.json) {
+    PrintLine(JsonObject().Number("within_ms", response.within_ms()).Done());
+  } else {
+    fmt::print("draining; the daemon ends within {} ms\n", response.within_ms());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LogLevelOf(const Arguments& arguments, OperatorClient& client) {
+  v1::SetLogLevelRequest request;
+  if (!arguments.operand.empty()) request.set_level(arguments.operand);
+  v1::SetLogLevelResponse response;
+  const grpc::Status status = client.stub().SetLogLevel(client.Context().get(), request, &response);
+  if (!status.ok()) return Explain(arguments, status);
+  PrintLine(arguments.json ? JsonObject().Text("level", response.level()).Done()
+                           : response.level());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeChannel(const Arguments& arguments, const std::string& address) {
@@ -452,6 +493,8 @@ absl::Status RunOperatorCommand(const Arguments& arguments) {
   if (arguments.command == Command::kPeers) return Peers(arguments, client);
   if (arguments.command == Command::kTraceTransaction) return TraceTransaction(arguments, client);
   if (arguments.command == Command::kTraceSet) return TraceSet(arguments, client);
+  if (arguments.command == Command::kDrain) return DrainDaemon(arguments, client);
+  if (arguments.command == Command::kLogLevel) return LogLevelOf(arguments, client);
   if (arguments.command == Command::kStatus) {
     const absl::StatusOr<v1::StatusResponse> status = client.Status();
     if (!status.ok()) return status.status();

@@ -1,7 +1,8 @@
 """Decides from the cores' reports alone whether a network works, and if not which node is to blame and why.
 
 Reports are the JSON lines of client-sdk/demo-core/report.h. Nothing here knows what was broken on purpose:
-the one thing that is told is when a core was down (kill and restart are orders of the one who runs it).
+the one thing that is told is when a core or a daemon was down (kill and restart are orders of the one who runs
+it), and only what must follow from that is excused.
 
 A ledger is judged when it is settled: all cores that are up have closed SETTLED_LEDGERS more and
 SETTLED_S have gone by. So a failure shows while the network runs, and all that is left at its end.
@@ -16,10 +17,19 @@ INCLUDED_WITHIN_S = 6.0
 STALLED_S = 12.0
 # Ledgers of which the votes are remembered: a core that comes back gets those of 60 s.
 REMEMBERED_LEDGERS = 128
+# A core takes no envelope of a ledger so far below its newest one (client-sdk/demo-core/core.h). One ledger less,
+# because it may close another one while the envelope is on its way.
+TAKEN_LEDGERS = 11
 # Times over which percentiles are taken: the newest.
 TIMES_MAX = 20_000
 # Around a core's downtime its votes are not demanded: it is behind, and must not vote twice.
 REJOIN_S = 8.0
+# A daemon that is back: its core has attached again and what it was told meanwhile has been answered.
+ATTACH_S = 3.0
+# How a peer's end is told when its daemon was killed and is back before anybody noticed, or after.
+KILLED_REASONS = {"replaced", "stateless_reset", "idle_timeout", "transport_error"}
+# What a core's calls end with when its daemon goes.
+GONE_CODES = ("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
 
 NS = 1e9
 
@@ -35,6 +45,19 @@ def percentile(values, share):
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class DaemonDown:
+    """One restart of a daemon."""
+
+    def __init__(self, begin_ns, graceful):
+        self.begin_ns = begin_ns
+        self.until_ns = None  # the new process was ready
+        self.graceful = graceful
+        self.lost_by = {}     # node -> why, as its core was told
+
+    def covers(self, time_ns):
+        return self.begin_ns <= time_ns <= (self.until_ns or time_ns) + ATTACH_S * NS
+
+
 class Node:
     def __init__(self):
         self.attached_ns = None
@@ -42,6 +65,7 @@ class Node:
         self.most_peers = 0
         self.closed = {}          # slot -> (hash, transactions, time)
         self.newest = 0
+        self.voted_ns = 0         # when it sent a vote last
         self.sent = {}            # slot -> phase -> [(name, time)], newest last
         self.seen = {}            # name -> time
         self.seen_of = {}         # slot -> set of nodes
@@ -55,6 +79,8 @@ class Node:
         self.refused = {}         # name -> why
         self.down = []            # [from, until or None]
         self.paused = []          # the same, of times in which its process was stopped
+        self.daemon = None        # its daemon's key
+        self.daemon_downs = []    # DaemonDown, in order
 
     def is_down(self):
         return bool(self.down) and self.down[-1][1] is None
@@ -71,13 +97,17 @@ class Node:
         """Killed within a second of this time: what it then said may have died with it."""
         return any(begin - NS <= time_ns <= begin for begin, _ in self.down)
 
+    def daemon_down_at(self, time_ns):
+        return next((down for down in reversed(self.daemon_downs) if down.covers(time_ns)), None)
+
     def is_excused(self, time_ns):
         return any(begin - NS <= time_ns <= (end or time_ns) + REJOIN_S * NS for begin, end in self.down)
 
 
 class Checker:
-    def __init__(self, validators, began_ns):
+    def __init__(self, validators, began_ns, daemons=()):
         self.index = {validator: i for i, validator in enumerate(validators)}
+        self.daemon_index = {daemon: i for i, daemon in enumerate(daemons)}
         self.nodes = [Node() for _ in validators]
         self.began_ns = began_ns
         self.problems = []
@@ -103,23 +133,41 @@ class Checker:
         node.peers = node.most_peers = 0  # they are counted anew
 
     def on_detached(self, i, node, event):
-        if not self.final:
-            self.blame(f"node {i}: its daemon ended the session: {event['why']}")
+        if self.final or not event["final"] and node.daemon_down_at(event["t"]):
+            return
+        self.blame(f"node {i}: its daemon ended the session: {event['why']}")
 
     def on_peers(self, i, node, event):
-        if event["n"] < node.peers and event["n"] < node.most_peers and not self.final:
-            self.blame(f"node {i}: its daemon lost a peer: {event['why'] or 'no reason given'}")
         node.peers = event["n"]
         node.most_peers = max(node.most_peers, node.peers)
+        if event["up"] or self.final:
+            return
+        other = self.daemon_index.get(event["peer"])
+        down = self.nodes[other].daemon_down_at(event["t"]) if other is not None else None
+        why = event["why"] or "no reason given"
+        if down is None:
+            self.blame(f"node {i}: its daemon lost a peer: {why}")
+        elif i in down.lost_by:
+            self.blame(f"node {i}: its daemon lost that of node {other} twice: {down.lost_by[i]}, then {why}")
+        elif why != "goaway" if down.graceful else why not in KILLED_REASONS:
+            self.blame(f"node {i}: its daemon lost that of node {other}, which was "
+                       f"{'drained' if down.graceful else 'killed'}: {why}")
+        if down is not None:
+            down.lost_by[i] = why
 
     def on_error(self, i, node, event):
+        if any(code in event["what"] for code in GONE_CODES) and (self.final or node.daemon_down_at(event["t"])):
+            return
         self.blame(f"node {i}: {event['what']}")
 
     def on_sent(self, i, node, event):
         self.scp_sent += 1
+        node.voted_ns = max(node.voted_ns, event["t"])
         self.send_times[event["h"]] = event["t"]
         for other in self.nodes:
             self.take_hop(other, event["h"])
+        if event["s"] + TAKEN_LEDGERS < max(other.newest for other in self.nodes):
+            return  # of a core that is back and goes through what it missed: to the others it is long past
         node.sent.setdefault(event["s"], {}).setdefault(event["p"], []).append((event["h"], event["t"]))
 
     def on_seen(self, i, node, event):
@@ -183,6 +231,40 @@ class Checker:
 
     def core_up(self, i, now_ns):
         self.nodes[i].down[-1][1] = now_ns
+
+    def daemon_down(self, i, now_ns, graceful):
+        self.nodes[i].daemon_downs.append(DaemonDown(now_ns, graceful))
+
+    def daemon_up(self, i, now_ns):
+        self.nodes[i].daemon_downs[-1].until_ns = now_ns
+
+    def what_is_missing(self, i, since_ns):
+        """Of a node that was restarted: why it is not back yet; nothing when it is."""
+        node = self.nodes[i]
+        everybody = len(self.nodes) - 1
+        ahead = max(other.newest for other in self.nodes)
+        if node.attached_ns is None or node.attached_ns < since_ns:
+            return "its core is not attached"
+        if node.peers < everybody:
+            return f"it has {node.peers} peers of {everybody}"
+        short = [j for j, other in enumerate(self.nodes) if j != i and other.peers < everybody]
+        if short:
+            return f"{names(short)} have not connected to it again"
+        if node.newest < ahead - 1:
+            return f"it closed ledger {node.newest}, the others {ahead}"
+        if node.voted_ns < since_ns:
+            return "it has not voted"
+        return None
+
+    def is_back(self, i, since_ns):
+        return self.what_is_missing(i, since_ns) is None
+
+    def daemon_returned(self, i, now_ns):
+        """All have connected to it again: each of the others has lost it once."""
+        for down in self.nodes[i].daemon_downs[-1:]:
+            kept = {j for j in range(len(self.nodes)) if j != i} - set(down.lost_by)
+            if kept:
+                self.blame(f"{names(kept)}: heard nothing of the end of the daemon of node {i}")
 
     def core_paused(self, i, now_ns):
         self.nodes[i].paused.append([now_ns, None])
@@ -280,10 +362,11 @@ class Checker:
 
     def check_hash(self, slot, final):
         by_hash = {}
+        closed = [node.closed[slot][2] for node in self.nodes if slot in node.closed]
         for i, node in enumerate(self.nodes):
             if slot in node.closed:
                 by_hash.setdefault(node.closed[slot][0], set()).add(i)
-            elif final or not node.is_down() and not node.down:
+            elif final or not any(node.is_excused(time) for time in closed):
                 self.blame(f"node {i}: did not close ledger {slot}")
         if len(by_hash) > 1:
             most = max(by_hash.values(), key=len)
@@ -328,9 +411,9 @@ class Checker:
             self.blame_not_included(i, late)
 
     def blame_not_included(self, i, late):
-        # What a killed core submitted may have died with it.
+        # What a core submitted just before it was killed may have died with it.
         node = self.nodes[i]
-        late = [name for name in late if not node.is_excused(node.submitted[name])]
+        late = [name for name in late if not node.died_after(node.submitted[name])]
         already = any(problem.startswith(f"node {i}: ") and "not included" in problem for problem in self.problems)
         if late and not already:
             why = {node.refused[name] for name in late if name in node.refused}

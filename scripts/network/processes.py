@@ -94,15 +94,17 @@ class NetworkNode:
             self.socket = os.path.join(self.socket_folder.name, "core.sock")
 
     def start_daemon(self, passphrase):
+        """The first time with a new key on free ports, later with the same ones."""
         key = os.path.join(self.folder, "node.key")
-        self.programs.keygen("--out", key)
+        if not self.ready:
+            self.programs.keygen("--out", key)
         config = os.path.join(self.folder, "overlayd.toml")
         with open(config, "w", encoding="utf-8") as file:
             file.write(f"[node]\nkey_file = {json.dumps(key)}\n\n"
                        f"[network]\npassphrase = {json.dumps(passphrase)}\n\n"
-                       "[peer]\nlisten = \"127.0.0.1:0\"\n\n"
+                       f"[peer]\nlisten = {json.dumps(self.ready.get('peer', '127.0.0.1:0'))}\n\n"
                        f"[api]\nlisten = {json.dumps('unix:' + self.socket)}\n\n"
-                       "[metrics]\nlisten = \"127.0.0.1:0\"\n")
+                       f"[metrics]\nlisten = {json.dumps(self.ready.get('metrics', '127.0.0.1:0'))}\n")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OVERLAY_")}
         with open(self.daemon_log, "ab") as log:
             self.daemon = subprocess.Popen(
@@ -140,6 +142,8 @@ class NetworkNode:
                                          start_new_session=True)
 
     def tell_core(self, command):
+        if self.core is None:
+            return
         try:
             self.core.stdin.write(command.encode() + b"\n")
             self.core.stdin.flush()
@@ -150,6 +154,21 @@ class NetworkNode:
         self.core.kill()
         self.core.wait()
         self.core.stdin.close()
+        self.core = None
+
+    def end_daemon(self, number):
+        """Ends it by this signal; its exit code, and how long it took in ms."""
+        began_ns = monotonic_ns()
+        self.daemon.send_signal(number)
+        try:
+            code = self.daemon.wait(DRAIN_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.daemon.kill()
+            code = self.daemon.wait()
+        took_ms = (monotonic_ns() - began_ns) / 1e6
+        self.daemon.stdout.close()
+        self.daemon = None
+        return code, took_ms
 
     def pause_core(self):
         self.core.send_signal(signal.SIGSTOP)
@@ -171,6 +190,8 @@ class NetworkNode:
         return [json.loads(line) for line in lines]
 
     def measure(self):
+        if self.daemon is None:
+            return
         try:
             with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as file:
                 for line in file:
@@ -194,7 +215,7 @@ class NetworkNode:
         return values
 
     def ended(self):
-        """(which, code) of a process that ended by itself."""
+        """(which, code) of a process that ended by itself; what was ended on purpose is not there."""
         for what, process in (("overlayd", self.daemon), ("core", self.core)):
             if process is not None and process.poll() is not None:
                 return what, process.returncode
@@ -206,6 +227,8 @@ class NetworkNode:
             self.core.stdin.close()  # it ends
 
     def wait_core(self):
+        if self.core is None:
+            return
         try:
             self.core.wait(DRAIN_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -217,8 +240,7 @@ class NetworkNode:
             self.daemon.send_signal(signal.SIGTERM)
 
     def wait(self):
-        if self.core is not None:
-            self.wait_core()
+        self.wait_core()
         if self.daemon is not None:
             try:
                 self.daemon.wait(DRAIN_WITHIN_S)

@@ -20,8 +20,13 @@ _generated = tempfile.TemporaryDirectory(prefix="overlay-proto-")
 subprocess.run(["protoc", "-I", str(ROOT / "proto"), "--python_out=" + _generated.name,
                 "--grpc_python_out=" + _generated.name, "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin",
                 "overlay/v1/core.proto", "overlay/v1/operator.proto"], check=True)
+# grpc.health.v1 as the distribution has it; below another folder, because "grpc" is gRPC's own module.
+subprocess.run(["protoc", "-I", "/usr/share/grpc-proto/grpc", "--python_out=" + _generated.name,
+                "--grpc_python_out=" + _generated.name, "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin",
+                "health/v1/health.proto"], check=True)
 sys.path.insert(0, _generated.name)
 from overlay.v1 import core_pb2, core_pb2_grpc, operator_pb2, operator_pb2_grpc  # noqa: E402
+from health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 
 
 def run(*words, environment=None, timeout=20):
@@ -59,6 +64,27 @@ class Daemon:
 
     def operator(self):
         return operator_pb2_grpc.OperatorStub(grpc.insecure_channel(self.ready["operator"]))
+
+    def health(self):
+        """What its health is, one status after the other; its end is None."""
+        watch = health_pb2_grpc.HealthStub(grpc.insecure_channel(self.ready["operator"])).Watch(
+            health_pb2.HealthCheckRequest())
+        statuses = queue.Queue()
+
+        def read():
+            try:
+                for response in watch:
+                    statuses.put(response.status)
+            except grpc.RpcError:
+                pass
+            statuses.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        return statuses
+
+    def peers(self):
+        return [peer for part in self.operator().ListPeers(operator_pb2.ListPeersRequest(), timeout=20)
+                for peer in part.peers]
 
     def stop(self, number=signal.SIGTERM):
         if self.process.poll() is None:
@@ -144,6 +170,33 @@ class Core:
             for kind in ("connected", "disconnected"):
                 if event.HasField(kind) and getattr(event, kind).peers_connected == count:
                     return getattr(event, kind)
+
+    def next_event(self, kind, timeout=20):
+        """The next event that is no `connected` of a peer that was there before."""
+        while True:
+            event = self.events.get(timeout=timeout)
+            assert event is not None
+            if event.HasField(kind):
+                return getattr(event, kind)
+            assert event.HasField("connected"), event
+
+    def has_lost_nobody(self):
+        """Of the events that are here by now."""
+        events = []
+        while not self.events.empty():
+            events.append(self.events.get())
+        return all(event is not None and event.HasField("connected") for event in events)
+
+    def ended(self, timeout=20):
+        """Every event until the end of Attach, and the status of each call."""
+        events = []
+        while (event := self.events.get(timeout=timeout)) is not None:
+            events.append(event)
+        codes = {"Attach": self.attach.code()}
+        for name, stream in self.streams.items():
+            stream.get_until(lambda message: False, timeout)
+            codes[name] = stream.call.code()
+        return events, codes
 
     def close(self):
         self.channel.close()

@@ -155,8 +155,33 @@ class OverlayctlTest(unittest.TestCase):
             lines = self.ok("peers", daemon=daemon).splitlines()
             self.assertEqual(len(lines), 3)
             self.assertTrue(lines[0].startswith(f"connected  {self.second.key} {self.second.peer} outbound"), lines)
+            self.assertRegex(lines[0], r", for [\d.]+ s, rtt \d+ us, nothing queued, sent \d+ B")
             self.assertTrue(all(line.split()[0] in ("dialling", "waiting", "resolving") for line in lines[1:]), lines)
             self.assertTrue(all("(unknown key)" in line for line in lines[1:]), lines)
+        finally:
+            daemon.stop()
+
+    def test_drain(self):
+        for words in ((), ("--json",)):
+            daemon = Daemon(self.folder.name, f"drained{len(words)}")
+            said = self.ok("drain", *words, daemon=daemon)
+            within = json.loads(said)["within_ms"] if words else int(said.split()[-2])
+            self.assertTrue(1000 < within <= 1700, said)
+            self.assertEqual(daemon.process.wait(PATIENCE), 0)
+            daemon.process.stdout.close()
+
+    def test_log_level(self):
+        daemon = Daemon(self.folder.name, "logging")
+        try:
+            self.assertEqual(self.ok("log-level", daemon=daemon), "info\n")
+            self.assertEqual(self.ok("log-level", "error", daemon=daemon), "error\n")
+            with self.attached(daemon):
+                pass
+            self.assertEqual(json.loads(self.ok("log-level", "--json", daemon=daemon)), {"level": "error"})
+            self.assertEqual(self.ok("log-level", "info", daemon=daemon), "info\n")
+            self.fails(1, "\"loud\" is not legal, expected debug, info, warning or error", "--operator", daemon.operator,
+                       "log-level", "loud")
+            self.assertEqual(self.ok("log-level", daemon=daemon), "info\n")
         finally:
             daemon.stop()
 

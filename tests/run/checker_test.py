@@ -16,11 +16,11 @@ class World:
 
     def __init__(self, lose=lambda sender, receiver, slot, phase: False, silent=lambda node, slot: False,
                  chain=lambda node, slot: f"{slot:016x}", include=lambda node, slot: True, peers=3):
-        self.checker = Checker([f"G{i}" for i in range(4)], 0)
+        self.checker = Checker([f"G{i}" for i in range(4)], 0, [f"N{i}" for i in range(4)])
         self.lose, self.silent, self.chain, self.include = lose, silent, chain, include
         for i in range(4):
             self.say(i, e="attached", node=f"N{i}", t=0)
-            self.say(i, e="peers", n=peers, why="")
+            self.say(i, e="peers", n=peers, peer="", up=True, why="", t=0)
 
     def say(self, i, /, **event):
         self.checker.on_event(i, event)
@@ -149,14 +149,14 @@ class CheckerTest(unittest.TestCase):
 
     def test_a_lost_peer(self):
         world = World()
-        world.say(1, e="peers", n=2, why="idle time-out")
+        world.say(1, e="peers", n=2, peer="N0", up=False, why="idle time-out", t=S)
         self.assertEqual(world.checker.problems, ["node 1: its daemon lost a peer: idle time-out"])
 
     def test_errors_and_gaps(self):
         world = World()
-        world.say(0, e="error", what="INVALID_ARGUMENT: offer.hash")
+        world.say(0, e="error", what="INVALID_ARGUMENT: offer.hash", t=S)
         world.say(1, e="jumped", s=7)
-        world.say(3, e="detached", why="UNAVAILABLE")
+        world.say(3, e="detached", why="UNAVAILABLE", final=False, t=S)
         self.assertEqual(world.checker.problems, ["node 0: INVALID_ARGUMENT: offer.hash",
                                                   "node 1: missed ledgers up to 7",
                                                   "node 3: its daemon ended the session: UNAVAILABLE"])
@@ -228,6 +228,100 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual(self.unsaid(sent_at, sent_at + S // 4, seen_by=[]), [])
         self.assertTrue(self.unsaid(sent_at, sent_at + S // 4, seen_by=[0, 2]))  # its daemon had it
         self.assertTrue(self.unsaid(sent_at, sent_at + 2 * S, seen_by=[]))  # time enough to hand it over
+
+    def restarted(self, graceful=True, why="goaway", losers=(0, 2, 3)):
+        """The daemon of node 1 goes at 4.5 s and is ready again half a second later."""
+        world = World().run(4)
+        world.checker.daemon_down(1, 4 * S + S // 2, graceful)
+        for j in losers:
+            world.say(j, e="peers", n=2, peer="N1", up=False, why=why, t=4 * S + S * 6 // 10)
+        world.say(1, e="detached", why="UNAVAILABLE: draining", final=False, t=4 * S + S * 7 // 10)
+        world.say(1, e="error", what="UNAVAILABLE: TxSetExternalized: not attached", t=5 * S)
+        world.checker.daemon_up(1, 5 * S)
+        world.say(1, e="attached", node="N1", t=5 * S + S // 10)
+        for j in (0, 2, 3):
+            world.say(j, e="peers", n=3, peer="N1", up=True, why="", t=5 * S + S // 5)
+            world.say(1, e="peers", n=j if j < 2 else j, peer=f"N{j}", up=True, why="", t=5 * S + S // 5)
+        world.checker.daemon_returned(1, 6 * S)
+        return world
+
+    def test_a_daemon_that_was_restarted_is_excused_for_that_alone(self):
+        self.assertEqual(self.restarted().checker.problems, [])
+        self.assertEqual(self.restarted(graceful=False, why="replaced").checker.problems, [])
+        world = self.restarted()
+        world.say(1, e="error", what="INVALID_ARGUMENT: offer.hash", t=5 * S)
+        world.say(1, e="error", what="UNAVAILABLE: too late", t=9 * S)
+        world.say(2, e="error", what="UNAVAILABLE: of another node", t=5 * S)
+        world.say(1, e="detached", why="ABORTED", final=True, t=5 * S)
+        world.say(1, e="detached", why="UNAVAILABLE", final=False, t=9 * S)
+        self.assertEqual(world.checker.problems,
+                         ["node 1: INVALID_ARGUMENT: offer.hash", "node 1: UNAVAILABLE: too late",
+                          "node 2: UNAVAILABLE: of another node", "node 1: its daemon ended the session: ABORTED",
+                          "node 1: its daemon ended the session: UNAVAILABLE"])
+
+    def test_the_end_of_a_daemon_is_told_once_and_by_its_name(self):
+        self.assertEqual(self.restarted(why="idle_timeout").checker.problems,
+                         [f"node {j}: its daemon lost that of node 1, which was drained: idle_timeout"
+                          for j in (0, 2, 3)])
+        self.assertEqual(self.restarted(graceful=False, why="malformed").checker.problems[0],
+                         "node 0: its daemon lost that of node 1, which was killed: malformed")
+        self.assertEqual(self.restarted(losers=(0, 3)).checker.problems,
+                         ["node 2: heard nothing of the end of the daemon of node 1"])
+        self.assertEqual(self.restarted(losers=(0, 2, 3, 2)).checker.problems,
+                         ["node 2: its daemon lost that of node 1 twice: goaway, then goaway"])
+        world = self.restarted()
+        world.say(0, e="peers", n=2, peer="N3", up=False, why="goaway", t=5 * S)
+        self.assertEqual(world.checker.problems, ["node 0: its daemon lost a peer: goaway"])
+
+    def test_what_a_node_that_was_restarted_still_lacks(self):
+        world = World().run(4)
+        checker = world.checker
+        steps = (
+            ("its core is not attached", {"e": "attached", "node": "N1", "t": 5 * S}),
+            ("it has 0 peers of 3", {"e": "peers", "n": 3, "peer": "N0", "up": True, "why": "", "t": 5 * S}),
+            ("it closed ledger 4, the others 6", {"e": "closed", "s": 6, "hash": f"{6:016x}", "txs": [], "t": 6 * S}),
+            ("it has not voted", {"e": "sent", "s": 7, "p": "ballot", "h": "back", "t": 6 * S}))
+        for slot in (5, 6):
+            world.ledger(slot, nodes=[0, 2, 3])
+        for lacking, event in steps:
+            self.assertEqual(checker.what_is_missing(1, 4 * S + 1), lacking)
+            self.assertFalse(checker.is_back(1, 4 * S + 1))
+            checker.on_event(1, event)
+        self.assertTrue(checker.is_back(1, 4 * S + 1))
+        world.say(2, e="peers", n=2, peer="N1", up=False, why="", t=6 * S)
+        self.assertEqual(checker.what_is_missing(1, 4 * S + 1), "node 2 have not connected to it again")
+
+    def test_only_what_a_core_submitted_just_before_it_was_killed_may_be_lost(self):
+        world = World(include=lambda i, slot: i != 1 or slot < 3).run(4)  # submitted at 2 s and 3 s
+        world.checker.core_down(1, 3 * S + S // 2)
+        self.assertEqual([problem for problem in world.checker.check_end(4) if "not included" in problem],
+                         ["node 1: 1 of its transactions were not included, the first submitted after 2.0 s"])
+        world = World(include=lambda i, slot: i != 1 or slot < 5)
+        world.run(4)
+        world.checker.core_down(1, 4 * S - S // 2)
+        world.checker.core_up(1, 4 * S - S // 4)
+        world.ledger(5)  # of a core that is back: submitted at 4 s
+        self.assertEqual([problem for problem in world.checker.check_end(5) if "not included" in problem],
+                         ["node 1: 1 of its transactions were not included, the first submitted after 4.0 s"])
+
+    def test_a_core_that_is_back_closes_what_the_others_close(self):
+        world = World().run(4)
+        world.checker.core_down(1, 4 * S + S // 2)
+        world.checker.core_up(1, 5 * S)
+        for slot in range(5, 21):
+            world.ledger(slot, nodes=[0, 2, 3])
+        world.say(1, e="closed", s=20, hash=f"{20:016x}", set="aa", txs=[], t=20 * S)
+        for slot in range(21, 26):
+            world.ledger(slot)
+        world.checker.check(27 * S)
+        self.assertIn("node 1: did not close ledger 14", world.checker.problems)
+        self.assertNotIn("node 1: did not close ledger 12", world.checker.problems)
+
+    def test_what_a_core_that_is_back_says_of_ledgers_long_past_is_heard_by_nobody(self):
+        for slot, problems in ((3, []), (4, ["node 1: its envelope late of ledger 4 was lost on the way to nodes 0,2,3"])):
+            world = World().run(15)
+            world.say(1, e="sent", s=slot, p="ballot", h="late", t=15 * S)
+            self.assertEqual(world.problems(15), problems)
 
     def test_names_and_percentiles(self):
         self.assertEqual(names([3]), "node 3")

@@ -15,7 +15,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUN = os.path.join(ROOT, "scripts", "run")
 FIELDS = {"ok", "nodes", "ledgers_closed", "chains_equal", "submitted", "included", "scp_sent", "scp_lost",
-          "scp_hop_us", "tx_set_fetch_us", "rss_mb_max", "pause", "why"}
+          "scp_hop_us", "tx_set_fetch_us", "rss_mb_max", "pause", "restarts", "why"}
 
 
 def expect(condition, what):
@@ -133,6 +133,36 @@ def paused_core(network):
     expect(last["pause"]["waiting_end"] == 0, "nothing waits any more")
 
 
+# Every node in turn, under load: nothing that was submitted to a living one is lost, and no ledger is missed.
+def restarted(network, what):
+    code, last = network.finish("--nodes", "4", "--seconds", "45", "--tps", "100", "--restart", what)
+    expect(code == 0 and last["ok"], "ok")
+    expect(last["chains_equal"] and last["scp_lost"] == 0, "the same ledgers, and no envelope lost")
+    expect(last["submitted"] >= 2000 and last["included"] >= last["submitted"] - 100, "included")
+    done = last["restarts"]
+    expect([(r["node"], r["what"]) for r in done] == [(i, what) for i in range(4)], f"each node once: {done}")
+    for r in done:
+        graceful = what != "cores" and r["node"] % 2 == 0
+        expect(r["signal"] == ("SIGTERM" if graceful else "SIGKILL"), f"signal: {r}")
+        expect(r["exit_code"] == (None if what == "cores" else 0 if graceful else -9), f"exit code: {r}")
+        expect(r["drain_ms"] is None if not graceful else 250 < r["drain_ms"] <= 2000, f"drain: {r}")
+        expect(0 < r["back_ms"] < 20_000, f"back: {r}")
+    return last
+
+
+def restarted_daemons(network):
+    last = restarted(network, "daemons")
+    expect(last["included"] == last["submitted"], "no core was killed: all included")
+
+
+def restarted_cores(network):
+    restarted(network, "cores")
+
+
+def restarted_both(network):
+    restarted(network, "both")
+
+
 def interrupted(network):
     process = network.start("--seconds", "60")
     process.send_signal(signal.SIGINT)
@@ -153,6 +183,9 @@ def bad_arguments(network):
                         (["--kill-core", "1"], '--kill-core: "1", expected NODE@SECOND:SECONDS'),
                         (["--kill-core", "7@1:1"], "node 7, expected 0 to 3"),
                         (["--pause-core", "1@1:20"], "expected 12 seconds at most"),
+                        (["--restart", "all"], "invalid choice: 'all'"),
+                        (["--restart", "cores", "--nodes", "3"], "3 nodes, expected 4 at least"),
+                        (["--restart", "cores", "--kill-core", "2@1:2"], "--restart: not together with --kill-core"),
                         (["--pause-core", "1@1:2", "--kill-core", "2@1:2"], "not together with --kill-core"),
                         (["--seconds", "9", "--kill-core", "1@5:5"], "expected less than --seconds 9")):
         done = subprocess.run(network.command(*words), capture_output=True, text=True, check=False)
@@ -162,7 +195,8 @@ def bad_arguments(network):
 
 
 STORIES = {story.__name__: story for story in (consensus, small_network, drop_scp, drop_tx, corrupt_set, no_vote,
-                                               killed_core, paused_core, interrupted, killed_run, bad_arguments)}
+                                               killed_core, paused_core, restarted_daemons, restarted_cores,
+                                               restarted_both, interrupted, killed_run, bad_arguments)}
 
 
 def main():

@@ -24,6 +24,7 @@
 #include "gtest/gtest.h"
 #include "overlay/v1/core.grpc.pb.h"
 #include "server/core_sessions.h"
+#include "server/drain.h"
 #include "server/health_service.h"
 #include "server/operator_service.h"
 
@@ -64,6 +65,13 @@ class NoOperator : public OperatorSource {
   v1::SetTrace TraceSet(Time, const SetKey&) override { return {}; }
   grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
   grpc::Status Disconnect(Time, const NodeKey&) override { return grpc::Status::OK; }
+  Duration DrainNow(Time) override { return kDrainMax; }
+  LogLevel SetLogLevel(std::optional<LogLevel> level) override {
+    log_level = level.value_or(log_level);
+    return log_level;
+  }
+
+  LogLevel log_level = LogLevel::kWarning;
 };
 
 class Sessions : public testing::Test {

@@ -557,10 +557,13 @@ TEST_F(Sessions, HealthIsServedOnOurOwnQueue) {
 
 TEST_F(Sessions, DrainTellsTheCoreAndRefusesAnother) {
   Attachment a = Attach();
-  OnLoop([this](Time now) { sessions_->StartDrain(now); });
+  OnLoop([this](Time now) {
+    sessions_->StartDrain();
+    sessions_->TellDraining(now, std::chrono::milliseconds(1234));
+  });
   v1::AttachEvent event;
   ASSERT_TRUE(a.reader->Read(&event));
-  EXPECT_EQ(event.draining().within_ms(), 1700u);
+  EXPECT_EQ(event.draining().within_ms(), 1234u);
   EXPECT_EQ(AttachFails(Request("instance-2")).error_code(), StatusCode::UNAVAILABLE);
   OnLoop([this](Time now) { sessions_->EndAll(now); });
   ASSERT_TRUE(a.reader->Read(&event));
@@ -584,7 +587,7 @@ TEST_F(Sessions, DrainReadsNoSubmissionsAndAnswersThoseItHas) {
   submit(1);
   while (Told<flood::SubmitTransactions>().empty()) {
   }
-  OnLoop([this](Time now) { sessions_->StartDrain(now); });
+  OnLoop([this](Time) { sessions_->StartDrain(); });
   submit(2);
   submit(3);
   flood::SubmitResult result;
