@@ -28,6 +28,9 @@ REJOIN_S = 8.0
 ATTACH_S = 3.0
 # How a peer's end is told when its daemon was killed and is back before anybody noticed, or after.
 KILLED_REASONS = {"replaced", "stateless_reset", "idle_timeout", "transport_error"}
+# A daemon gives up a core that takes nothing for so long, and looks at it that much earlier or later.
+DETACHED_AFTER_S = 15.0
+DETACHED_SLACK_S = 1.0
 # What a core's calls end with when its daemon goes.
 GONE_CODES = ("UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
 
@@ -97,6 +100,15 @@ class Node:
         """Killed within a second of this time: what it then said may have died with it."""
         return any(begin - NS <= time_ns <= begin for begin, _ in self.down)
 
+    def was_given_up_at(self, time_ns):
+        """Stopped for so long that its daemon has detached it, and not long back."""
+        given_up_ns = (DETACHED_AFTER_S - DETACHED_SLACK_S) * NS
+        return any(begin + given_up_ns <= time_ns <= (end or time_ns) + ATTACH_S * NS for begin, end in self.paused
+                   if (end or time_ns) - begin >= given_up_ns)
+
+    def session_may_end_at(self, time_ns):
+        return self.daemon_down_at(time_ns) is not None or self.was_given_up_at(time_ns)
+
     def daemon_down_at(self, time_ns):
         return next((down for down in reversed(self.daemon_downs) if down.covers(time_ns)), None)
 
@@ -133,7 +145,7 @@ class Checker:
         node.peers = node.most_peers = 0  # they are counted anew
 
     def on_detached(self, i, node, event):
-        if self.final or not event["final"] and node.daemon_down_at(event["t"]):
+        if self.final or not event["final"] and node.session_may_end_at(event["t"]):
             return
         self.blame(f"node {i}: its daemon ended the session: {event['why']}")
 
@@ -156,7 +168,7 @@ class Checker:
             down.lost_by[i] = why
 
     def on_error(self, i, node, event):
-        if any(code in event["what"] for code in GONE_CODES) and (self.final or node.daemon_down_at(event["t"])):
+        if any(code in event["what"] for code in GONE_CODES) and (self.final or node.session_may_end_at(event["t"])):
             return
         self.blame(f"node {i}: {event['what']}")
 
@@ -166,9 +178,10 @@ class Checker:
         self.send_times[event["h"]] = event["t"]
         for other in self.nodes:
             self.take_hop(other, event["h"])
+        sent = node.sent.setdefault(event["s"], {})
         if event["s"] + TAKEN_LEDGERS < max(other.newest for other in self.nodes):
             return  # of a core that is back and goes through what it missed: to the others it is long past
-        node.sent.setdefault(event["s"], {}).setdefault(event["p"], []).append((event["h"], event["t"]))
+        sent.setdefault(event["p"], []).append((event["h"], event["t"]))
 
     def on_seen(self, i, node, event):
         sender = self.index.get(event["v"])

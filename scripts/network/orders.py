@@ -12,6 +12,8 @@ DRAINED_WITHIN_S = 5.0
 # A network in motion: restarts begin when all have closed so many ledgers, and go on so many after a return.
 RESTART_LEDGERS = 3
 CORE_DOWN_S = 2.0
+# While a core is down for so long the others must have closed one.
+STOOD_LEDGERS = 3
 # A daemon that drains, with what the kernel and this script need.
 EXIT_WITHIN_MS = 2000.0
 # From the end of the old process until the node votes again (a core), or has its peers and its core (a daemon).
@@ -35,7 +37,7 @@ class KillCore:
             run.checker.core_down(self.i, processes.monotonic_ns())
         elif core.is_down() and run.elapsed() >= self.at + self.down_s:
             stood = [node.newest for node in others(run, self.i)]
-            if stood and min(stood) <= core.newest:
+            if self.down_s * 1000 >= STOOD_LEDGERS * run.options.ledger_ms and min(stood) <= core.newest:
                 run.checker.blame(f"{len(stood)} nodes: closed no ledger while the core of node {self.i} was down")
             run.start_core(self.i, rejoin=True)
             run.checker.core_up(self.i, processes.monotonic_ns())

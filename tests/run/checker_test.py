@@ -212,6 +212,18 @@ class CheckerTest(unittest.TestCase):
         self.assertEqual(self.paused(forgotten="b2-7-2").checker.problems,
                          ["node 2: its envelope b2-7-2 of ledger 7 was lost on the way to node 1"])
 
+    def test_a_core_that_was_stopped_for_long_may_lose_its_session(self):
+        for stopped_s, problems in ((13, ["node 1: its daemon ended the session: ABORTED",
+                                          "node 1: UNAVAILABLE: not attached"]), (20, [])):
+            world = World().run(4)
+            world.checker.core_paused(1, 4 * S)
+            world.checker.core_resumed(1, (4 + stopped_s) * S)
+            world.say(1, e="detached", why="ABORTED", final=False, t=(4 + stopped_s) * S + 1)
+            world.say(1, e="error", what="UNAVAILABLE: not attached", t=(4 + stopped_s) * S + 2)
+            self.assertEqual(world.checker.problems, problems)
+        world.say(1, e="detached", why="ABORTED", final=False, t=30 * S)
+        self.assertEqual(world.checker.problems, ["node 1: its daemon ended the session: ABORTED"])
+
     def unsaid(self, sent_at, killed_at, seen_by):
         world = World().run(3)
         world.ledger(4)

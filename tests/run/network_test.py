@@ -133,6 +133,30 @@ def paused_core(network):
     expect(last["pause"]["waiting_end"] == 0, "nothing waits any more")
 
 
+# Silent for more than 15 s: its daemon ends its session, keeps its peers and what is said, and hands it all over
+# when the core goes on.
+def hung_core(network):
+    code, last = network.finish("--seconds", "34", "--tps", "50", "--ledger-ms", "2000", "--pause-core", "1@3:20")
+    expect(code == 0 and last["ok"] and last["scp_lost"] == 0, "ok, and no envelope lost")
+    expect(last["chains_equal"] and last["ledgers_closed"] >= 12, "the same ledgers on all four")
+    with open(os.path.join(network.folder, "node-1", "core.jsonl"), encoding="utf-8") as file:
+        events = [json.loads(line)["e"] for line in file]
+    expect(events.count("attached") == 2 and events.count("detached") >= 1, "it was detached, and came back")
+
+
+# Eight seconds at ledgers of 600 ms are more than twelve slots: they are still there.
+def slow_core(network):
+    code, last = network.finish("--seconds", "20", "--tps", "100", "--ledger-ms", "600", "--pause-core", "1@3:8")
+    expect(code == 0 and last["ok"] and last["scp_lost"] == 0, "ok, and no envelope lost, no ledger missed")
+    expect(last["chains_equal"] and last["ledgers_closed"] >= 22, "the same ledgers on all four")
+
+
+# Back before its daemon may have noticed the end of the one before.
+def core_back_at_once(network):
+    code, last = network.finish("--seconds", "12", "--tps", "50", "--kill-core", "1@3:0")
+    expect(code == 0 and last["ok"], "ok")
+
+
 # Every node in turn, under load: nothing that was submitted to a living one is lost, and no ledger is missed.
 def restarted(network, what):
     code, last = network.finish("--nodes", "4", "--seconds", "45", "--tps", "100", "--restart", what)
@@ -182,7 +206,7 @@ def bad_arguments(network):
                         (["--sabotage", "all"], "invalid choice: 'all'"),
                         (["--kill-core", "1"], '--kill-core: "1", expected NODE@SECOND:SECONDS'),
                         (["--kill-core", "7@1:1"], "node 7, expected 0 to 3"),
-                        (["--pause-core", "1@1:20"], "expected 12 seconds at most"),
+                        (["--pause-core", "1@1:61"], "expected 60 seconds at most"),
                         (["--restart", "all"], "invalid choice: 'all'"),
                         (["--restart", "cores", "--nodes", "3"], "3 nodes, expected 4 at least"),
                         (["--restart", "cores", "--kill-core", "2@1:2"], "--restart: not together with --kill-core"),
@@ -195,7 +219,8 @@ def bad_arguments(network):
 
 
 STORIES = {story.__name__: story for story in (consensus, small_network, drop_scp, drop_tx, corrupt_set, no_vote,
-                                               killed_core, paused_core, restarted_daemons, restarted_cores,
+                                               killed_core, paused_core, hung_core, slow_core,
+                                               core_back_at_once, restarted_daemons, restarted_cores,
                                                restarted_both, interrupted, killed_run, bad_arguments)}
 
 
