@@ -133,6 +133,7 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                    sets_.OnPeerPath(e.peer, e.rtt);
                    directory_.OnPath(now, e.peer, e.rtt);
                  },
+                 [&](const PeerMoved& e) { directory_.SetAddress(e.peer, e.address); },
                  [&](const BodiesRequested& e) {
                    if (directory_.IsUp(e.peer)) tx_.OnBodiesRequested(now, e, out);
                  },

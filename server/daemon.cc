@@ -187,6 +187,7 @@ class Daemon::Impl : public OperatorSource {
   uint64_t keys_shared_ = 0;  // that were logged
   bool watching_writable_ = false;
   bool more_datagrams_ = false;
+  Time wall_due_{};
   DaemonStats stats_;
   std::set<std::string> operator_entries_;
   std::vector<transport::Datagram> datagrams_;
@@ -261,7 +262,6 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
       transport::PeerTransport::Create(std::move(options), random_.Fork("transport"));
   if (!transport.ok()) return transport.status();
   transport_ = *std::move(transport);
-  transport_->SetWallTime(loop_->ReadClock(), transport::EventLoop::ReadWallClock());
 
   const flood::NodeOptions node_options{
       .self = self_, .default_port = config_.default_port.value_or(socket_->local_address().port)};
@@ -375,6 +375,11 @@ void Daemon::Impl::OnUdp(Time now, transport::FdReady ready) {
 
 std::optional<Time> Daemon::Impl::Turn(Time now) {
   ++stats_.turns;
+  // Again and again, because somebody may set the clock.
+  if (now >= wall_due_) {
+    wall_due_ = now + std::chrono::seconds(1);
+    transport_->SetWallTime(now, transport::EventLoop::ReadWallClock());
+  }
   if (stop_wanted_.exchange(false)) StartDrain(now, "asked");
   if (options_.exit_with_parent && getppid() != parent_) StartDrain(now, "parent gone");
   driver_->Settle(now);
@@ -492,7 +497,11 @@ MetricSources Daemon::Impl::Sources(Time now) {
   sources.started = started_;
   sources.node = &driver_->node_stats();
   sources.transport = &transport_->stats();
+  sources.endpoint = &transport_->endpoint_counters();
   sources.socket = &socket_->counters();
+  sources.gso = socket_->gso_enabled();
+  sources.gro = socket_->gro_enabled();
+  sources.ipv6 = socket_->ipv6_enabled();
   sources.sessions = &sessions_->counters();
   sources.daemon = &stats_;
   sources.core_attached = sessions_->core() != nullptr;

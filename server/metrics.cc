@@ -2,254 +2,19 @@
 
 #include <fmt/format.h>
 #include <prometheus/text_serializer.h>
-#include <unistd.h>
 
-#include <cmath>
-#include <fstream>
 #include <utility>
 
 #include "flood/base/check.h"
+#include "server/metric_table.h"
 
 namespace overlay::server {
 namespace {
 
-using prometheus::ClientMetric;
+using namespace metric_table;
+
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-
-// Where the operator's eye is: from ten microseconds to ten seconds.
-constexpr size_t kFirstBucket = 3;  // 8 us
-constexpr size_t kLastBucket = 24;  // 16.8 s
-
-void Set(MetricFamily& family, double value, std::vector<ClientMetric::Label> labels = {}) {
-  ClientMetric metric;
-  metric.label = std::move(labels);
-  if (family.type == MetricType::Counter) {
-    metric.counter.value = value;
-  } else {
-    metric.gauge.value = value;
-  }
-  family.metric.push_back(std::move(metric));
-}
-
-void SetHistogram(MetricFamily& family, const transport::LatencyCounts& counts) {
-  ClientMetric metric;
-  metric.histogram.sample_count = counts.count;
-  metric.histogram.sample_sum = static_cast<double>(counts.sum_us) / 1e6;
-  uint64_t cumulative = 0;
-  for (size_t i = 0; i < counts.buckets.size(); ++i) {
-    cumulative += counts.buckets[i];
-    if (i < kFirstBucket || i > kLastBucket) continue;
-    metric.histogram.bucket.push_back({cumulative, std::ldexp(1e-6, static_cast<int>(i))});
-  }
-  metric.histogram.bucket.push_back({counts.count, INFINITY});
-  family.metric.push_back(std::move(metric));
-}
-
-std::string_view ClassName(size_t index) {
-  static constexpr std::string_view kNames[] = {"scp", "control", "sets", "transactions"};
-  return index < std::size(kNames) ? kNames[index] : "other";
-}
-
-template <class Member>
-MetricDefinition Number(std::string name, MetricType type, std::string help, std::string prior,
-                        Member read) {
-  return {.name = std::move(name),
-          .type = type,
-          .help = std::move(help),
-          .labels = "",
-          .prior = std::move(prior),
-          .read = [read](const MetricSources& s, MetricFamily& family) {
-            Set(family, static_cast<double>(read(s)));
-          }};
-}
-
-template <class Member>
-MetricDefinition Counter(std::string name, std::string help, std::string prior, Member read) {
-  return Number(std::move(name), MetricType::Counter, std::move(help), std::move(prior), read);
-}
-
-template <class Member>
-MetricDefinition Gauge(std::string name, std::string help, std::string prior, Member read) {
-  return Number(std::move(name), MetricType::Gauge, std::move(help), std::move(prior), read);
-}
-
-template <class Member>
-MetricDefinition Histogram(std::string name, std::string help, std::string prior, Member read) {
-  return {.name = std::move(name),
-          .type = MetricType::Histogram,
-          .help = std::move(help),
-          .labels = "",
-          .prior = std::move(prior),
-          .read = [read](const MetricSources& s, MetricFamily& family) {
-            SetHistogram(family, read(s));
-          }};
-}
-
-// One counter with one label whose values and figures `read` lists.
-using Labelled = std::vector<std::pair<std::string, uint64_t>>;
-template <class Read>
-MetricDefinition ByLabel(std::string name, MetricType type, std::string help, std::string label,
-                         std::string prior, Read read) {
-  return {.name = std::move(name),
-          .type = type,
-          .help = std::move(help),
-          .labels = label,
-          .prior = std::move(prior),
-          .read = [read, label](const MetricSources& s, MetricFamily& family) {
-            for (const auto& [value, count] : Labelled(read(s))) {
-              Set(family, static_cast<double>(count), {{label, value}});
-            }
-          }};
-}
-
-using Count = uint64_t transport::ClassCount::*;
-MetricDefinition ByClass(std::string name, std::string help, std::string prior, Count member) {
-  return {.name = std::move(name),
-          .type = MetricType::Counter,
-          .help = std::move(help),
-          .labels = "class, direction",
-          .prior = std::move(prior),
-          .read = [member](const MetricSources& s, MetricFamily& family) {
-            for (size_t i = 0; i < s.transport->sent.size(); ++i) {
-              const std::string name(ClassName(i));
-              Set(family, static_cast<double>(s.transport->sent[i].*member),
-                  {{"class", name}, {"direction", "out"}});
-              Set(family, static_cast<double>(s.transport->received[i].*member),
-                  {{"class", name}, {"direction", "in"}});
-            }
-          }};
-}
-
-double AgeSeconds(Time now, Time then) { return then == Time{} ? -1 : ToSeconds(now - then); }
-
-uint64_t ResidentBytes() {
-  std::ifstream stream("/proc/self/statm");
-  uint64_t size = 0, resident = 0;
-  stream >> size >> resident;
-  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-template <class Map>
-Labelled Reasons(const Map& map) {
-  Labelled out;
-  for (const auto& [reason, count] : map)
-    out.emplace_back(std::string(CloseReasonName(reason)), count);
-  return out;
-}
-
-void AddProcess(std::vector<MetricDefinition>& m) {
-  m.push_back({.name = "overlay_process_info",
-               .type = MetricType::Gauge,
-               .help = "Always 1; the version is a label.",
-               .labels = "version",
-               .prior = "",
-               .read = [](const MetricSources& s, MetricFamily& f) {
-                 Set(f, 1, {{"version", s.version}});
-               }});
-  m.push_back(Gauge("overlay_process_uptime_seconds", "Since the daemon was ready.", "",
-                    [](const MetricSources& s) { return ToSeconds(s.now - s.started); }));
-  m.push_back(Gauge("overlay_process_resident_bytes", "Resident memory of the process.", "",
-                    [](const MetricSources&) { return ResidentBytes(); }));
-  m.push_back(Counter("overlay_process_bugs_total",
-                      "Mistakes of our own that were survived; each is worth a report.", "",
-                      [](const MetricSources&) { return BugCount(); }));
-  m.push_back(Counter("overlay_loop_turns_total", "Turns of the loop.", "async.read, async.write",
-                      [](const MetricSources& s) { return s.daemon->turns; }));
-  m.push_back(Histogram(
-      "overlay_loop_turn_seconds",
-      "Work of one turn of the loop: what an envelope may have to wait.", "recv.X, send.X",
-      [](const MetricSources& s) -> const auto& { return s.daemon->turn; }));
-  m.push_back(Histogram(
-      "overlay_loop_turn_other_seconds",
-      "Of a turn's work, what SCP envelopes did not cause: what makes the next one wait in vain.",
-      "", [](const MetricSources& s) -> const auto& { return s.daemon->turn_other; }));
-}
-
-void AddPeers(std::vector<MetricDefinition>& m) {
-  m.push_back(Gauge("overlay_peers_connected_count", "Logical peers connected.",
-                    "connection.authenticated",
-                    [](const MetricSources& s) { return s.node->peers.connected; }));
-  m.push_back(Gauge("overlay_peers_inbound_count", "Of those, peers that dialled us.",
-                    "inbound.live", [](const MetricSources& s) { return s.node->peers.inbound; }));
-  m.push_back(Gauge("overlay_peers_dialling_count", "Dials under way.", "connection.pending",
-                    [](const MetricSources& s) { return s.node->peers.dialling; }));
-  m.push_back(Counter("overlay_peers_established_total", "Logical peers that connected.",
-                      "inbound.establish, outbound.establish",
-                      [](const MetricSources& s) { return s.transport->peers_connected; }));
-  m.push_back(Counter("overlay_peers_ended_total", "Logical peers that disconnected.",
-                      "inbound.drop, outbound.drop",
-                      [](const MetricSources& s) { return s.transport->peers_disconnected; }));
-  m.push_back(Counter("overlay_peers_dials_total", "Dials begun.", "outbound.attempt",
-                      [](const MetricSources& s) { return s.transport->dials; }));
-  m.push_back(Counter("overlay_peers_dials_failed_total", "Dials that did not become a peer.",
-                      "outbound.cancel",
-                      [](const MetricSources& s) { return s.node->peers.dials_failed; }));
-  m.push_back(Counter("overlay_peers_rival_dials_total",
-                      "Dials of a silent peer's address, to replace its connection.", "",
-                      [](const MetricSources& s) { return s.transport->rival_dials; }));
-  m.push_back(Counter("overlay_peers_hellos_total", "Hellos accepted.", "inbound.attempt",
-                      [](const MetricSources& s) { return s.transport->hellos; }));
-  m.push_back(Counter("overlay_peers_keys_shared_total", "Two living daemons showed one key.", "",
-                      [](const MetricSources& s) { return s.transport->keys_shared; }));
-  m.push_back(ByLabel("overlay_peers_closes_total", MetricType::Counter,
-                      "Ends of peers' connections, by reason.", "reason",
-                      "timeout.idle, timeout.straggler",
-                      [](const MetricSources& s) { return Reasons(s.transport->closes); }));
-  m.push_back(ByLabel("overlay_peers_refusals_total", MetricType::Counter,
-                      "Connections that never became a peer's, by reason.", "reason",
-                      "inbound.reject",
-                      [](const MetricSources& s) { return Reasons(s.transport->refusals); }));
-  m.push_back(ByLabel("overlay_peers_offences_total", MetricType::Counter,
-                      "Small breaches of the protocol, by kind.", "kind", "error.read",
-                      [](const MetricSources& s) {
-                        Labelled out;
-                        for (size_t i = 0; i < kOffenceCount; ++i) {
-                          out.emplace_back(std::string(OffenceName(static_cast<Offence>(i))),
-                                           s.node->peers.offences[i]);
-                        }
-                        return out;
-                      }));
-}
-
-void AddWire(std::vector<MetricDefinition>& m) {
-  m.push_back(ByClass("overlay_wire_class_bytes_total",
-                      "Bytes of streams by class, without QUIC's own.", "byte.read, byte.write",
-                      &transport::ClassCount::bytes));
-  m.push_back(ByClass("overlay_wire_class_messages_total", "Messages by class.",
-                      "message.read, message.write, send.X", &transport::ClassCount::messages));
-  m.push_back(ByLabel(
-      "overlay_wire_datagrams_total", MetricType::Counter, "UDP datagrams.", "direction", "",
-      [](const MetricSources& s) {
-        return Labelled{{"in", s.socket->received_datagrams}, {"out", s.socket->sent_datagrams}};
-      }));
-  m.push_back(
-      ByLabel("overlay_wire_bytes_total", MetricType::Counter, "Bytes of UDP datagrams.",
-              "direction", "", [](const MetricSources& s) {
-                return Labelled{{"in", s.socket->received_bytes}, {"out", s.socket->sent_bytes}};
-              }));
-  m.push_back(ByLabel(
-      "overlay_wire_send_errors_total", MetricType::Counter,
-      "What the kernel did not send, by reason.", "reason",
-      "error.write, connection.flood-throttle, delay.async-write", [](const MetricSources& s) {
-        return Labelled{
-            {"blocked", s.socket->blocked},         {"no_buffers", s.socket->no_buffers},
-            {"unreachable", s.socket->unreachable}, {"forbidden", s.socket->forbidden},
-            {"too_large", s.socket->too_large},     {"other", s.socket->send_errors_other}};
-      }));
-  m.push_back(Counter(
-      "overlay_wire_receive_errors_total", "Failed reads of the UDP socket.", "error.read",
-      [](const MetricSources& s) { return s.socket->receive_errors + s.socket->truncated; }));
-  m.push_back(Counter("overlay_wire_lost_packets_total",
-                      "Packets with stream data declared lost, of ended connections.", "",
-                      [](const MetricSources& s) { return s.transport->lost_stream_packets; }));
-  m.push_back(ByLabel("overlay_wire_requests_refused_total", MetricType::Counter,
-                      "Requests and answers refused at a queue's bound.", "kind",
-                      "message.drop, outbound-queue.drop-X", [](const MetricSources& s) {
-                        return Labelled{{"request", s.transport->requests_refused},
-                                        {"answer", s.transport->answers_refused}};
-                      }));
-}
 
 void AddScp(std::vector<MetricDefinition>& m) {
   m.push_back(Histogram(
@@ -598,9 +363,7 @@ std::string_view TypeName(MetricType type) {
 const std::vector<MetricDefinition>& MetricDefinitions() {
   static const std::vector<MetricDefinition> definitions = [] {
     std::vector<MetricDefinition> m;
-    AddProcess(m);
-    AddPeers(m);
-    AddWire(m);
+    AddNetwork(m);
     AddScp(m);
     AddTx(m);
     AddSets(m);

@@ -28,6 +28,7 @@
 #include "server/core_sessions.h"
 #include "server/daemon_stats.h"
 #include "server/http_server.h"
+#include "transport/quic_endpoint.h"
 #include "transport/transport_types.h"
 #include "transport/udp_socket.h"
 
@@ -39,7 +40,11 @@ struct MetricSources {
   Time started{};
   const flood::NodeStats* node = nullptr;
   const transport::TransportStats* transport = nullptr;
+  const transport::EndpointCounters* endpoint = nullptr;
   const transport::UdpSocketCounters* socket = nullptr;
+  bool gso = false;  // the socket's
+  bool gro = false;
+  bool ipv6 = false;
   const SessionCounters* sessions = nullptr;
   const DaemonStats* daemon = nullptr;
   bool core_attached = false;

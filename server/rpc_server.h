@@ -71,6 +71,8 @@ struct RpcServerOptions {
   int concurrent_streams_max = 128;  // per connection
   Duration keepalive_time = std::chrono::seconds(10);
   Duration keepalive_timeout = std::chrono::seconds(5);
+  // A connection that had no call for so long is told to go; a client comes back by itself.
+  Duration idle_time = std::chrono::minutes(5);
 };
 
 class RpcServer {

@@ -116,6 +116,13 @@ void PeerTransport::AddPeer(Time now, PeerSession& session) {
   Join(now, peer, session);
 }
 
+void PeerTransport::OnMoved(const PeerSession& session) {
+  const auto found = peer_of_.find(session.connection());
+  if (found == peer_of_.end()) return;
+  Peer& peer = peers_.at(found->second);
+  if (peer.in_use == session.connection()) peer.info.address = session.remote();
+}
+
 void PeerTransport::Join(Time now, Peer& peer, PeerSession& session) {
   const ConnectionId id = session.connection();
   peer.connections.push_back(id);

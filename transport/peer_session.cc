@@ -69,7 +69,7 @@ void PeerSession::OnEvent(Time now, const QuicEvent::What& what) {
   } else if (std::holds_alternative<StreamCredit>(what)) {
     writer_.OnCreditPerhaps();
   } else if (const auto* moved = std::get_if<PathChanged>(&what)) {
-    remote_ = moved->path.remote;
+    OnMoved(moved->path.remote);
   }
   if (phase_ != Phase::kClosed) AfterWriter();
 }
@@ -366,6 +366,14 @@ void PeerSession::NoteFlight(Time now, const ConnectionStats& stats) {
   } else if (!outstanding_since_) {
     outstanding_since_ = now;
   }
+}
+
+void PeerSession::OnMoved(const SocketAddress& remote) {
+  const SocketAddress before = std::exchange(remote_, remote);
+  if (phase_ != Phase::kPeer || before == remote) return;
+  const bool only_port = before.ip == remote.ip;
+  ++(only_port ? env_.stats.ports_changed : env_.stats.addresses_changed);
+  Emit(PeerMoved{{}, remote});
 }
 
 void PeerSession::TellPath(Time now, Duration rtt) {

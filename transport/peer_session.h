@@ -28,6 +28,8 @@
 //   R10 The smoothed round trip is told when the peer is up, then when it is more than a quarter
 //       and more than 1 ms away from what was told, once a second at most. Why: time-outs follow
 //       it; each packet changes it a little.
+//   R11 A peer that goes on from another address, validated by QUIC, stays connected; the move is
+//       told and counted.
 //
 // States   handshaking -> greeting (Hello sent) -> greeted (theirs accepted) -> peer -> closed
 //
@@ -231,6 +233,7 @@ class PeerSession {
   void AfterWriter();
   void NoteFlight(Time now, const ConnectionStats& stats);
   void TellPath(Time now, Duration rtt);
+  void OnMoved(const SocketAddress& remote);
   void CountReceived(SendClass send_class, size_t bytes, uint64_t messages);
 
   // peer_session.cc

@@ -92,6 +92,7 @@ void PeerTransport::HandleQuicEvent(Time now, const QuicEvent& event) {
     session = sessions_.emplace(event.connection, std::move(made)).first->second.get();
   }
   session->OnEvent(now, event.what);
+  if (std::holds_alternative<PathChanged>(event.what)) OnMoved(*session);
   if (session->phase() == PeerSession::Phase::kGreeted) Admit(now, *session);
 }
 

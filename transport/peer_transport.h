@@ -147,6 +147,7 @@ class PeerTransport {
   // logical_peers.cc
   void Admit(Time now, PeerSession& session);
   void AddPeer(Time now, PeerSession& session);
+  void OnMoved(const PeerSession& session);
   void Join(Time now, Peer& peer, PeerSession& session);
   void EndDial(const PeerSession& session, CloseReason reason, std::string_view detail);
   void OnClosed(Time now, ConnectionId id, const CloseInfo& info);

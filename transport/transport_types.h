@@ -76,6 +76,8 @@ struct TransportStats {
   uint64_t second_connections = 0;  // that joined a peer which was there
   uint64_t instances_replaced = 0;
   uint64_t keys_shared = 0;
+  uint64_t ports_changed = 0;        // of a peer: a NAT that forgot
+  uint64_t addresses_changed = 0;    // of a peer that moved
   uint64_t envelopes_dropped = 0;    // at the bound of a peer's queue, or refused by the peer
   uint64_t envelopes_resent = 0;     // on another connection
   uint64_t requests_refused = 0;     // of ours, at the bound of the queue

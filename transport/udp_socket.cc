@@ -172,7 +172,8 @@ struct UdpSocket::Impl {
 };
 
 absl::Status UdpSocket::Impl::Open(const SocketAddress& address, const UdpSocketOptions& options) {
-  fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  errno = EAFNOSUPPORT;
+  if (options.ipv6) fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0 && errno == EAFNOSUPPORT && (address.is_v4() || address.is_unspecified())) {
     v4_only = true;
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -225,6 +226,7 @@ const SocketAddress& UdpSocket::local_address() const { return impl_->local; }
 bool UdpSocket::blocked() const { return impl_->is_blocked; }
 bool UdpSocket::gso_enabled() const { return impl_->gso; }
 bool UdpSocket::gro_enabled() const { return impl_->gro; }
+bool UdpSocket::ipv6_enabled() const { return !impl_->v4_only; }
 const UdpSocketCounters& UdpSocket::counters() const { return impl_->counters; }
 
 void UdpSocket::SetSendForTest(SendMany send) { impl_->send_many = send; }
@@ -316,6 +318,10 @@ absl::Span<uint8_t> UdpSocket::Buffer() {
 void UdpSocket::Commit(const Path& path, size_t bytes, size_t segment_bytes) {
   Impl& impl = *impl_;
   OVERLAY_CHECK(bytes > 0 && segment_bytes > 0 && impl.arena_used + bytes <= impl.arena.size());
+  if (impl.v4_only && !path.remote.is_v4()) {
+    ++impl.counters.unreachable;
+    return;
+  }
   Impl::Outgoing message;
   message.to_bytes = FillSockaddr(path.remote, impl.v4_only, message.to);
   message.from = path.local;

@@ -13,6 +13,8 @@
 //   R4  Fragmentation is off, on both families. Why: path MTU discovery would find fragments that
 //       pass.
 //   R5  A path with a local address is answered from it; one without lets the kernel choose.
+//   R6  Where the kernel has no IPv6, what goes to an IPv6 address is dropped and counted as
+//       unreachable.
 //
 // Bounds   one arena of kArenaBytes for what is going out; kReceiveMessagesMax x 64 KiB for what
 //          came in.
@@ -44,6 +46,7 @@ struct UdpSocketOptions {
   int send_buffer_bytes = 2 << 20;
   bool gso = true;
   bool gro = true;
+  bool ipv6 = true;  // false: as on a kernel without it
 };
 
 // Only grow, except the two flags.
@@ -82,6 +85,7 @@ class UdpSocket : public DatagramSink {
   bool blocked() const;
   bool gso_enabled() const;
   bool gro_enabled() const;
+  bool ipv6_enabled() const;
   const UdpSocketCounters& counters() const;
   // What the kernel has not sent yet (SIOCOUTQ), and what it would take in all (SO_SNDBUF).
   size_t QueuedBytes() const;

@@ -179,6 +179,12 @@ struct PeerPath {
   PeerId peer;
   Duration rtt{};
 };
+// It goes on from another address: a NAT that forgot, a machine that moved. The new one is
+// validated.
+struct PeerMoved {
+  PeerId peer;
+  SocketAddress address;
+};
 struct ControlReceived {
   PeerId peer;
   ControlMessage
@@ -242,7 +248,7 @@ using PeerEvent =
     std::variant<PeerConnected, PeerDisconnected, DialEnded, EnvelopeReceived, EnvelopeDone,
                  PeerBlocked, ControlReceived, TxControlReceived, StateReceived, BodiesRequested,
                  BodyReceived, SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded,
-                 AnswerDone, PeerOffence, PeerPath>;
+                 AnswerDone, PeerOffence, PeerPath, PeerMoved>;
 
 // ---- flood -> transport
 // -----------------------------------------------------------------------------------

@@ -110,6 +110,10 @@ void PeerDirectory::SetCorePresent(PeerId peer, bool present) {
   if (auto it = peers_.find(peer); it != peers_.end()) it->second.core_present = present;
 }
 
+void PeerDirectory::SetAddress(PeerId peer, const SocketAddress& address) {
+  if (auto it = peers_.find(peer); it != peers_.end()) it->second.info.address = address;
+}
+
 std::vector<PeerView> PeerDirectory::Describe(Time now) const {
   std::vector<PeerView> views;
   for (const auto& [id, peer] : peers_) {

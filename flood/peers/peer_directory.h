@@ -54,6 +54,7 @@ class PeerDirectory {
   void OnDialEnded(Time now, const DialEnded& ended, bool configured);
   // It has said whether a core is attached to it.
   void SetCorePresent(PeerId peer, bool present);
+  void SetAddress(PeerId peer, const SocketAddress& address);
   // The configured set has changed: asked for every peer to whom it may matter.
   template <class IsConfigured>
   void Reconsider(Time now, IsConfigured is_configured);

@@ -182,6 +182,16 @@ TEST_F(OverlayNodeTest, RemembersWhatAPeerWasGoodFor) {
   EXPECT_EQ(after[1].last_reason, CloseReason::kGoaway);
 }
 
+TEST_F(OverlayNodeTest, AMovedPeerIsListedWhereItIs) {
+  Connect(1);
+  const SocketAddress place = SocketAddress::V4(0x0a000063, 40'000);
+  Event(PeerMoved{PeerId{1}, place});
+  Event(PeerMoved{PeerId{7}, place});  // nobody
+  const std::vector<PeerView> views = node_.ListPeers(now_);
+  ASSERT_EQ(views.size(), 1u);
+  EXPECT_EQ(views[0].address, place);
+}
+
 TEST_F(OverlayNodeTest, AnOffenceHasItsEffectWithTheInputThatBroughtIt) {
   Connect(1);
   const int needed =

@@ -24,6 +24,7 @@ class Metrics : public testing::Test {
     sources_.started = Time(std::chrono::seconds(40));
     sources_.node = &node_;
     sources_.transport = &transport_;
+    sources_.endpoint = &endpoint_;
     sources_.socket = &socket_;
     sources_.sessions = &sessions_;
     sources_.daemon = &daemon_;
@@ -33,6 +34,7 @@ class Metrics : public testing::Test {
 
   flood::NodeStats node_;
   transport::TransportStats transport_;
+  transport::EndpointCounters endpoint_;
   transport::UdpSocketCounters socket_;
   SessionCounters sessions_;
   DaemonStats daemon_;
@@ -44,6 +46,10 @@ TEST_F(Metrics, FiguresAreTheirSources) {
   node_.scp.last_received = Time(std::chrono::seconds(98));
   transport_.sent[0].bytes = 11;
   transport_.closes[CloseReason::kStalled] = 3;
+  transport_.ports_changed = 4;
+  endpoint_.resets_received = 5;
+  endpoint_.handshakes_evicted = 6;
+  sources_.ipv6 = true;
   sessions_.ended_by_reason[v1::Detached::REASON_TAKEN_OVER] = 2;
   daemon_.turn.Add(std::chrono::microseconds(100));
   daemon_.turn.Add(std::chrono::seconds(100));
@@ -54,6 +60,11 @@ TEST_F(Metrics, FiguresAreTheirSources) {
   EXPECT_THAT(text,
               HasSubstr("overlay_wire_class_bytes_total{class=\"scp\",direction=\"out\"} 11"));
   EXPECT_THAT(text, HasSubstr("overlay_peers_closes_total{reason=\"stalled\"} 3"));
+  EXPECT_THAT(text, HasSubstr("overlay_wire_paths_changed_total{what=\"port\"} 4"));
+  EXPECT_THAT(text, HasSubstr("overlay_wire_offloads_count{what=\"ipv6\"} 1"));
+  EXPECT_THAT(text, HasSubstr("overlay_wire_offloads_count{what=\"gso\"} 0"));
+  EXPECT_THAT(text, HasSubstr("overlay_quic_resets_total{direction=\"in\"} 5"));
+  EXPECT_THAT(text, HasSubstr("overlay_quic_handshakes_total{outcome=\"evicted\"} 6"));
   EXPECT_THAT(text, HasSubstr("overlay_core_sessions_ended_total{reason=\"taken_over\"} 2"));
   EXPECT_THAT(text, HasSubstr("overlay_process_info{version=\"9.9\"} 1"));
   EXPECT_THAT(text, HasSubstr("overlay_process_uptime_seconds 60"));

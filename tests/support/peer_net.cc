@@ -108,7 +108,7 @@ std::optional<PeerId> PeerNet::PeerAt(size_t node, size_t other) const {
 
 void PeerNet::Send(size_t from, const SocketAddress& to, std::string bytes) {
   for (size_t node = 0; node < nodes_.size(); ++node) {
-    if (AddressOf(node) != to) continue;
+    if (AddressNow(node) != to) continue;
     if (filter_ && !filter_(from, node, bytes.size())) return;
     const overlay::LinkOptions link{.delay = link_.delay,
                                     .jitter = link_.jitter,
@@ -169,7 +169,7 @@ bool PeerNet::Step(Time until) {
     if (!node.transport && !node.raw) continue;
     ++datagrams_delivered_;
     const auto* data = reinterpret_cast<const uint8_t*>(packet.bytes.data());
-    const Path path{AddressOf(packet.to), AddressOf(packet.from)};
+    const Path path{AddressNow(packet.to), AddressNow(packet.from)};
     const auto bytes = absl::MakeConstSpan(data, packet.bytes.size());
     if (node.raw) {
       node.raw->OnDatagram(now_, path, bytes);

@@ -57,6 +57,8 @@ class PeerNet {
   void Restart(size_t node, const std::function<void(TransportOptions&)>& change = {});
   void Stop(size_t node) { nodes_[node].transport.reset(); }
   static SocketAddress AddressOf(size_t node);
+  // It goes on from another address, and is no longer where it was.
+  void Move(size_t node, const SocketAddress& address) { nodes_[node].moved_to = address; }
   NodeKey KeyOf(size_t node) const { return nodes_[node].key; }
 
   PeerTransport& at(size_t node) { return *nodes_[node].transport; }
@@ -111,6 +113,7 @@ class PeerNet {
     NodeKey key;
     std::vector<std::pair<Time, PeerEvent>> events;
     std::map<NodeKey, PeerId> peers;
+    std::optional<SocketAddress> moved_to;
     size_t envelopes_received = 0;
   };
   struct Packet {
@@ -130,6 +133,9 @@ class PeerNet {
     return {link_.shared_by_receiver ? to : from, to};
   }
   void Make(size_t node);
+  SocketAddress AddressNow(size_t node) const {
+    return nodes_[node].moved_to.value_or(AddressOf(node));
+  }
   std::optional<Time> DeadlineOf(size_t node);
   void Send(size_t from, const SocketAddress& to, std::string bytes);
   void Turn(size_t node);

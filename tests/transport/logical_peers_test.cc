@@ -33,6 +33,36 @@ TEST(LogicalPeers, SimultaneousDialsAreOnePeer) {
   EXPECT_EQ(net.at(0).ListPeers(net.now())[0].info.inbound, !zero_is_smaller);
 }
 
+// A NAT that forgot gives another port, a machine that moved another address: the same connection.
+TEST(LogicalPeers, APeerThatMovesStaysConnected) {
+  PeerNet net({.delay = 20ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  const PeerId peer = *net.PeerAt(1, 0);
+  const SocketAddress places[] = {SocketAddress::V4(0x0a000001, 40'000),
+                                  SocketAddress::V4(0x0a000063, 11'625)};
+  for (const SocketAddress& place : places) {
+    net.Move(0, place);
+    net.Do(0, SendControl{*net.PeerAt(0, 1), CoreStatus{true}});
+    ASSERT_TRUE(
+        net.RunUntil([&] { return net.at(1).ListPeers(net.now())[0].info.address == place; }, 5s));
+  }
+  const auto moves = net.All<PeerMoved>(1);
+  ASSERT_EQ(moves.size(), 2u);
+  EXPECT_EQ(moves[0].peer, peer);
+  EXPECT_EQ(moves[0].address, places[0]);
+  EXPECT_EQ(moves[1].address, places[1]);
+  EXPECT_EQ(net.at(1).stats().ports_changed, 1u);
+  EXPECT_EQ(net.at(1).stats().addresses_changed, 1u);
+  net.Run(40s);  // longer than the idle time-out
+  for (size_t node : {0, 1}) {
+    EXPECT_EQ(net.Count<PeerConnected>(node), 1u);
+    EXPECT_EQ(net.Count<PeerDisconnected>(node), 0u);
+    EXPECT_EQ(net.at(node).connection_count(), 1u);
+  }
+}
+
 // The end that decides may not know that the connection which it keeps is dead: so it asks first,
 // and closes nothing before it is answered.
 TEST(LogicalPeers, NothingIsClosedBeforeTheChosenOneHasAnswered) {

@@ -149,6 +149,22 @@ TEST(UdpSocket, IPv6Loopback) {
   EXPECT_EQ(paths[0], (Path{(*b)->local_address(), (*a)->local_address()}));
 }
 
+TEST(UdpSocket, WithoutIPv6WhatGoesThereIsDroppedAndCounted) {
+  const auto sender = BindAny({.ipv6 = false});
+  const auto receiver = BindAny();
+  EXPECT_FALSE(sender->ipv6_enabled());
+  EXPECT_TRUE(sender->local_address().is_v4());
+  absl::StatusOr<SocketAddress> six =
+      SocketAddress::ParseIp("2001:db8::7f00:1", receiver->local_address().port);
+  ASSERT_OK(six);
+  Put(*sender, {SocketAddress{}, *six}, "lost", 4);  // not to 127.0.0.1, the end of that address
+  Put(*sender, To(*receiver), "there", 5);
+  ASSERT_TRUE(sender->Flush());
+  EXPECT_THAT(ReadSome(*receiver, 1), testing::ElementsAre("there"));
+  EXPECT_EQ(sender->counters().unreachable, 1u);
+  EXPECT_EQ(sender->counters().sent_datagrams, 1u);
+}
+
 TEST(UdpSocket, WorksWithoutSegmentationOffload) {
   const auto sender = BindAny({.gso = false, .gro = false});
   const auto receiver = BindAny({.gso = false, .gro = false});
