@@ -114,6 +114,57 @@ TEST_F(OverlayNodeTest, NothingGoesToACoreThatIsNotThere) {
   visit(3);
 }
 
+// Peers ask those with a core first, and do not count one without among their targets.
+TEST_F(OverlayNodeTest, EveryPeerHearsThatACoreComesAndGoes) {
+  const auto told = [this] {
+    std::vector<std::pair<PeerId, bool>> list;
+    for (const SendControl& control : Commands<SendControl>(out_)) {
+      if (const auto* status = std::get_if<CoreStatus>(&control.message)) {
+        list.emplace_back(control.peer, status->present);
+      }
+    }
+    return list;
+  };
+  using Told = std::vector<std::pair<PeerId, bool>>;
+  Connect(1);
+  EXPECT_EQ(told(), (Told{{PeerId{1}, false}}));
+  Connect(2);
+  Core(CoreAttached{.judges_transactions = true, .newest_closed = {}});
+  EXPECT_EQ(told(), (Told{{PeerId{1}, true}, {PeerId{2}, true}}));
+  Connect(3);
+  EXPECT_EQ(told(), (Told{{PeerId{3}, true}}));
+  Core(CoreDetached{});
+  EXPECT_EQ(told(), (Told{{PeerId{1}, false}, {PeerId{2}, false}, {PeerId{3}, false}}));
+}
+
+// A checkpoint, say: named by each close, it is served long after its neighbours have gone.
+TEST_F(OverlayNodeTest, TheSetOfAKeepSlotStaysServable) {
+  Connect(1);
+  Core(CoreAttached{.judges_transactions = true, .newest_closed = {}});
+  const Bytes content = Bytes::Copy("a set");
+  const SetKey key{SetKind::kTxSet, HashOf<SetHash>(content.span())};
+  Offer(content);  // of slot 5
+  uint64_t requests = 0;
+  const auto answer = [&] {
+    Event(SetRequested{PeerId{1}, RequestId{++requests}, SetRequest{key, false, 0}});
+    const std::vector<AnswerSet> answers = Commands<AnswerSet>(out_);
+    EXPECT_EQ(answers.size(), 1u);
+    Event(AnswerDone{PeerId{1}, RequestId{requests}});
+    return answers.empty() ? Bytes() : answers[0].encoded;
+  };
+  const auto close = [&](uint64_t slot, std::vector<LedgerSeq> keep_slots) {
+    now_ += std::chrono::seconds(5);
+    Core(LedgerClosed{LedgerSeq{slot}, {}, /*tracking=*/true, std::move(keep_slots)});
+  };
+  for (uint64_t slot = 5; slot <= 105; ++slot) close(slot, {LedgerSeq{5}});
+  EXPECT_EQ(answer(), content);
+  // The core replays, and names another one: the first is kept beside it.
+  close(90, {LedgerSeq{64}});
+  EXPECT_EQ(answer(), content);
+  close(106, {LedgerSeq{64}});
+  EXPECT_EQ(answer().size(), 0u) << "named no more";
+}
+
 TEST_F(OverlayNodeTest, ListsWhoIsConnectedWithScoreAndCore) {
   Connect(1);
   Connect(2);

@@ -45,6 +45,49 @@ TEST_F(Observers, ReadOnlyAndAreFour) {
   for (Attachment& observer : observers) observer.context->TryCancel();
 }
 
+// One that reads nothing loses, hears how much, and costs the core not a message.
+TEST_F(Observers, WhatAnObserverDoesNotReadItLosesAndTheCoreDoesNot) {
+  v1::AttachRequest request = Request("instance-2");
+  request.set_observer(true);
+  Attachment observer = Attach(request);
+  auto observer_context = With(observer.session);
+  auto unread = stub_->Scp(observer_context.get());
+  Attachment core = Attach();
+  auto context = With(core.session);
+  auto scp = stub_->Scp(context.get());
+  while (true) {
+    bool open = false;
+    OnLoop([&](Time) { open = node_.room > 0; });
+    if (open) break;
+  }
+  // Until the observer's queue is over its bound, and gRPC's buffers before it.
+  flood::DeliverEnvelope envelope;
+  envelope.envelope = Bytes::Copy(std::string(kKiB, 'e'));
+  uint64_t lost = 0;
+  v1::ScpDown down;
+  for (int sent = 0; lost < 100; ++sent) {
+    ASSERT_LT(sent, 20'000) << "the observer loses nothing";
+    OnLoop([&](Time now) {
+      sessions_->OnCoreOutput(now, envelope);
+      lost = sessions_->counters().observer_lost;
+    });
+    ASSERT_TRUE(scp->Read(&down));
+    ASSERT_TRUE(down.has_received());
+  }
+  // Attach is read, and says what Scp was not read in time for.
+  uint64_t told = 0;
+  v1::AttachEvent event;
+  while (told < 100 && observer.reader->Read(&event)) {
+    ASSERT_TRUE(event.has_lost());
+    EXPECT_EQ(event.lost().traffic_class(), v1::TRAFFIC_CLASS_SCP);
+    told += event.lost().messages();
+  }
+  EXPECT_GE(told, 100u);
+  ASSERT_TRUE(unread->Read(&down));
+  EXPECT_TRUE(down.has_received());
+  observer.context->TryCancel();
+}
+
 // What the mempool holds outlives the core; an observer may look at it with none attached. The node
 // is a real one here.
 TEST_F(Observers, TopTransactionsOfAnObserverNeedsNoCore) {
