@@ -16,7 +16,7 @@ PACKAGES="
   libgnutls28-dev nettle-dev libc-ares-dev libzstd-dev zlib1g-dev libssl-dev
   libspdlog-dev libfmt-dev libtomlplusplus-dev prometheus-cpp-dev libcivetweb-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-grpcio python3-grpc-tools openssl iproute2 util-linux procps"
+  python3 python3-grpcio python3-grpc-tools openssl iproute2 dnsmasq-base util-linux procps"
 QUIC_PACKAGES="libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev"
 NGTCP2_WANTED=1.11
 

@@ -67,12 +67,14 @@ run_ctest() {  # PRESET, further arguments of ctest
   ctest --test-dir "build/$1" --output-on-failure --no-tests=error "${@:2}"
 }
 
-# Unit tests side by side, then, one after the other, those that measure time or use the whole machine.
+# Unit tests side by side, then, one after the other, those that measure time or use the whole machine; then those in
+# network namespaces, side by side again, because they wait more than they work.
 tests_of() {
   local worst=0
-  run_ctest "$1" -j "$JOBS" -LE 'integration|fuzz' || worst=1
+  run_ctest "$1" -j "$JOBS" -LE 'integration|fuzz|network' || worst=1
   if ctest --test-dir "build/$1" -N -L integration | grep -q 'Total Tests: [1-9]'; then
     run_ctest "$1" -L integration || worst=1
+    run_ctest "$1" -j 4 -L network || worst=1
   fi
   return $worst
 }
@@ -151,7 +153,7 @@ if [ $QUICK = 0 ]; then
   if stage asan-build build_sanitized asan; then
     export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
     export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
-    stage asan-tests run_ctest asan -j "$JOBS" -LE 'integration|fuzz|layering|sim' -E NOT_BUILT
+    stage asan-tests run_ctest asan -j "$JOBS" -LE 'integration|fuzz|layering|sim|network' -E NOT_BUILT
     stage fuzz-smoke fuzz_of asan
   else
     not_run asan-tests "its build failed"
