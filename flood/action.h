@@ -19,6 +19,7 @@ namespace overlay::flood {
 // Resolve a name for the dial plan; answered with OverlayNode::OnResolved.
 struct ResolveHost {
   std::string host;
+  bool services = false;  // SRV records first: the entry says no port
 };
 
 // Work that is too long for the loop: done on the worker thread (server/compute_worker.h), in the

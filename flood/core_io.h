@@ -178,13 +178,15 @@ struct ConfigurePeers {
   bool disconnect_removed =
       false;  // else connections to removed entries are kept, and not redialled
 };
+// Both are answered with OperatorAnswered.
 struct OperatorConnect {
   PeerEntry entry;
 };
-// Closes the peer and removes it from the operator's part; it is not redialled unless configured
-// elsewhere.
+// By key: closes the peer, and removes what leads to it from the operator's part. By entry: removes
+// that one, and closes the peers that no other entry leads to. They are not redialled unless
+// configured elsewhere.
 struct OperatorDisconnect {
-  NodeKey key;
+  std::variant<NodeKey, PeerEntry> whom;
 };
 
 // What waits at the edge for the core or observers to read, all calls together; counted against the
@@ -321,12 +323,18 @@ struct CoreRefused {
 struct PeersConfigured {
   PeerEntrySource source = PeerEntrySource::kFile;
   std::vector<std::string> refusals;
+  bool applied = true;  // with refusals: the other entries are taken; else nothing has changed
+};
+struct OperatorAnswered {
+  enum class Outcome : uint8_t { kDone, kRefused, kFull, kNotFound };
+  Outcome outcome = Outcome::kDone;
+  std::string detail;  // why not
 };
 
 using CoreOutput =
     std::variant<DeliverEnvelope, BroadcastResult, StateDone, StateWanted, Overflow, SubmitResult,
                  DeliverTransaction, Offered, SetAvailable, FetchProgress, FetchFailed,
-                 ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured>;
+                 ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured, OperatorAnswered>;
 
 // ---- flood -> edge (K5)
 // ----------------------------------------------------------------------------------------

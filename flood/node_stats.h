@@ -118,6 +118,14 @@ struct PeerStats {
   std::array<uint64_t, kOffenceCount> offences{};
 };
 
+struct NameStats {
+  // Look-ups, by outcome.
+  uint64_t found = 0;
+  uint64_t not_found = 0;  // no such name, or no address
+  uint64_t failed = 0;
+  std::array<uint64_t, 3> by_state{};  // gauges, by NameView::State
+};
+
 struct MemoryStats {
   MemoryBytes bytes{};      // gauges, by pool
   uint64_t room_bytes = 0;  // gauge: what the pools other than SCP's may hold
@@ -139,6 +147,7 @@ struct NodeStats {
   SetStats sets;
   ComputeStats compute;
   PeerStats peers;
+  NameStats names;
   MemoryStats memory;
 };
 

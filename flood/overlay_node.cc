@@ -32,7 +32,7 @@ class OverlayNode::Impl {
       : limits_(limits),
         window_(limits_),
         directory_(limits_, stats_.peers),
-        dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"), stats_.peers),
+        dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"), stats_),
         scp_(limits_, window_, random.Fork("scp"), stats_.scp),
         tx_(limits_, stats_.tx),
         sets_(limits_, window_, stats_.sets, stats_.compute),
@@ -40,10 +40,11 @@ class OverlayNode::Impl {
 
   void OnPeerEvent(Time now, const PeerEvent& event, ActionList& out);
   void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
-  void OnResolved(Time now, const std::string& host,
-                  const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out) {
+  void OnResolved(Time now, const ResolveHost& asked, const absl::StatusOr<ResolvedHost>& resolved,
+                  ActionList& out) {
     const size_t begin = out.size();
-    dial_plan_.OnResolved(now, host, addresses, out);
+    dial_plan_.OnResolved(now, {asked.host, asked.services}, resolved, out);
+    ReconsiderConfigured(now);
     dial_plan_.OnDeadline(now, out);
     Settle(now, begin, out);
   }
@@ -57,6 +58,7 @@ class OverlayNode::Impl {
   std::optional<Time> NextDeadline() const;
   const NodeStats& stats() const { return stats_; }
   std::vector<PeerView> ListPeers(Time now) const;
+  std::vector<NameView> ListNames() const { return dial_plan_.ListNames(); }
   TxTrace TraceTransaction(const TxHash& hash) const { return tx_.Trace(hash); }
   SetTrace TraceSet(const SetKey& key) const { return sets_.Trace(key); }
   void CheckInvariants() const;
@@ -85,6 +87,7 @@ class OverlayNode::Impl {
   void WindowMoved(Time now, ActionList& out);
   void TellCorePresence(ActionList& out);
   void ReconsiderConfigured(Time now);
+  void DropRemoved(const char* why, ActionList& out);
   // ---- memory (R4)
   MemoryBytes MemoryHeld() const;
   size_t FreeMemory(const MemoryBudget::Relief& relief, ActionList& out);
@@ -119,7 +122,7 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                    answered.key = e.key.value_or(NodeKey{});
                    answered.address = e.address;
                    directory_.OnDialEnded(now, e, dial_plan_.IsConfigured(answered));
-                   dial_plan_.OnDialEnded(now, e, out);
+                   dial_plan_.OnDialEnded(now, e);
                    dial_plan_.OnDeadline(now, out);
                  },
                  [&](const EnvelopeDone& e) {
@@ -134,6 +137,10 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                    directory_.OnPath(now, e.peer, e.rtt);
                  },
                  [&](const PeerMoved& e) { directory_.SetAddress(e.peer, e.address); },
+                 [&](const PeerSilent& e) {
+                   const PeerInfo* const info = directory_.Find(e.peer);
+                   if (info != nullptr) dial_plan_.OnPeerSilent(now, info->key, e.silent);
+                 },
                  [&](const BodiesRequested& e) {
                    if (directory_.IsUp(e.peer)) tx_.OnBodiesRequested(now, e, out);
                  },
@@ -308,22 +315,23 @@ void OverlayNode::Impl::Handle(Time now, const TxSetExternalized& externalized, 
 void OverlayNode::Impl::Handle(Time now, const ConfigurePeers& configure, ActionList& out) {
   dial_plan_.Configure(now, configure, out);
   ReconsiderConfigured(now);
-  for (const NodeKey& key : dial_plan_.TakeRemoved()) {
-    if (const auto peer = directory_.FindKey(key)) {
-      out.push_back(
-          PeerCommand(DropPeer{*peer, CloseReason::kDisconnectRequested, "no longer configured"}));
-    }
-  }
+  DropRemoved("no longer configured", out);
   dial_plan_.OnDeadline(now, out);
 }
 
 void OverlayNode::Impl::Handle(Time now, const OperatorDisconnect& disconnect, ActionList& out) {
-  dial_plan_.Forget(disconnect.key, out);
+  bool found = dial_plan_.Forget(now, disconnect, out);
   ReconsiderConfigured(now);
-  if (const auto peer = directory_.FindKey(disconnect.key)) {
+  DropRemoved("by the operator", out);
+  const auto* key = std::get_if<NodeKey>(&disconnect.whom);
+  if (const auto peer = key == nullptr ? std::nullopt : directory_.FindKey(*key)) {
+    found = true;
     out.push_back(
         PeerCommand(DropPeer{*peer, CloseReason::kDisconnectRequested, "by the operator"}));
   }
+  using Outcome = OperatorAnswered::Outcome;
+  out.push_back(CoreOutput(OperatorAnswered{found ? Outcome::kDone : Outcome::kNotFound, ""}));
+  dial_plan_.OnDeadline(now, out);
 }
 
 // ---- common -----------------------------------------------------------------------------------
@@ -337,6 +345,14 @@ void OverlayNode::Impl::WindowMoved(Time now, ActionList& out) {
 void OverlayNode::Impl::TellCorePresence(ActionList& out) {
   for (PeerId peer : directory_.List()) {
     out.push_back(PeerCommand(SendControl{peer, CoreStatus{core_present_}}));
+  }
+}
+
+void OverlayNode::Impl::DropRemoved(const char* why, ActionList& out) {
+  for (const NodeKey& key : dial_plan_.TakeRemoved()) {
+    if (const auto peer = directory_.FindKey(key)) {
+      out.push_back(PeerCommand(DropPeer{*peer, CloseReason::kDisconnectRequested, why}));
+    }
   }
 }
 
@@ -483,10 +499,9 @@ void OverlayNode::OnPeerEvent(Time now, const PeerEvent& event, ActionList& out)
 void OverlayNode::OnCoreInput(Time now, const CoreInput& input, ActionList& out) {
   impl_->OnCoreInput(now, input, out);
 }
-void OverlayNode::OnResolved(Time now, const std::string& host,
-                             const absl::StatusOr<std::vector<SocketAddress>>& addresses,
-                             ActionList& out) {
-  impl_->OnResolved(now, host, addresses, out);
+void OverlayNode::OnResolved(Time now, const ResolveHost& asked,
+                             const absl::StatusOr<ResolvedHost>& resolved, ActionList& out) {
+  impl_->OnResolved(now, asked, resolved, out);
 }
 void OverlayNode::OnComputed(Time now, const Computed& computed, ActionList& out) {
   impl_->OnComputed(now, computed, out);
@@ -496,6 +511,7 @@ void OverlayNode::OnDeadline(Time now, ActionList& out) { impl_->OnDeadline(now,
 std::optional<Time> OverlayNode::NextDeadline() const { return impl_->NextDeadline(); }
 const NodeStats& OverlayNode::stats() const { return impl_->stats(); }
 std::vector<PeerView> OverlayNode::ListPeers(Time now) const { return impl_->ListPeers(now); }
+std::vector<NameView> OverlayNode::ListNames() const { return impl_->ListNames(); }
 TxTrace OverlayNode::TraceTransaction(const TxHash& hash) const {
   return impl_->TraceTransaction(hash);
 }

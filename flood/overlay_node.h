@@ -37,6 +37,7 @@
 #include "flood/action.h"
 #include "flood/base/limits.h"
 #include "flood/base/random.h"
+#include "flood/base/resolved_host.h"
 #include "flood/node_stats.h"
 #include "flood/peers/peer_view.h"
 #include "flood/trace.h"
@@ -59,8 +60,8 @@ class OverlayNode {
   void OnPeerEvent(Time now, const PeerEvent& event, ActionList& out);
   void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
   // Answer to ResolveHost; an error is retried with backoff.
-  void OnResolved(Time now, const std::string& host,
-                  const absl::StatusOr<std::vector<SocketAddress>>& addresses, ActionList& out);
+  void OnResolved(Time now, const ResolveHost& asked, const absl::StatusOr<ResolvedHost>& resolved,
+                  ActionList& out);
   // Answer to a Compute.
   void OnComputed(Time now, const Computed& computed, ActionList& out);
   // From the moment of this call nothing is dialled any more (drain).
@@ -72,6 +73,8 @@ class OverlayNode {
   const NodeStats& stats() const;
   // Every peer connected, being dialled or configured; O(peers log peers).
   std::vector<PeerView> ListPeers(Time now) const;
+  // Every name of the configured peers.
+  std::vector<NameView> ListNames() const;
   // Where it is; O(peers).
   TxTrace TraceTransaction(const TxHash& hash) const;
   SetTrace TraceSet(const SetKey& key) const;

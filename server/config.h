@@ -41,6 +41,7 @@ struct Config {
   SocketAddress peer_listen;
   std::vector<flood::PeerEntry> known_peers;
   std::vector<flood::PeerEntry> preferred_peers;
+  std::string dns_servers;               // "ADDRESS:PORT,..."; empty: resolv.conf's
   std::optional<uint16_t> default_port;  // none: the port of peer.listen
   std::string api_listen;
   uint32_t api_socket_mode = 0600;

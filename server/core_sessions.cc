@@ -410,7 +410,12 @@ struct CoreSessions::Route {
         break;
     }
   }
+  void operator()(flood::OperatorAnswered& answered) {
+    if (self.options_.on_operator) self.options_.on_operator(answered);
+  }
   void operator()(flood::PeersConfigured& configured) {
+    const bool is_file = configured.source == flood::PeerEntrySource::kFile;
+    if (is_file && self.options_.on_file_peers) self.options_.on_file_peers(configured);
     if (core == nullptr || configured.source != flood::PeerEntrySource::kCore ||
         core->set_peers.empty())
       return;

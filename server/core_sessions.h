@@ -25,6 +25,7 @@
 #ifndef OVERLAY_SERVER_CORE_SESSIONS_H_
 #define OVERLAY_SERVER_CORE_SESSIONS_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -68,6 +69,9 @@ struct CoreSessionsOptions {
   std::function<Time()> read_clock;  // for measuring within a turn; may be empty
   DaemonStats* stats = nullptr;      // may be null
   Log* log = nullptr;                // may be null
+  // What concerns no core: the answers to the file's peers, and to the operator. May be empty.
+  std::function<void(const flood::PeersConfigured&)> on_file_peers;
+  std::function<void(const flood::OperatorAnswered&)> on_operator;
 };
 
 // One attachment. Calls hold a pointer to it until SessionCall::OnSessionEnded.

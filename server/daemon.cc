@@ -11,7 +11,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <set>
 #include <thread>
 #include <utility>
 
@@ -52,7 +51,6 @@ constexpr Duration kReceiveTimePerTurn = std::chrono::microseconds(100);
 // When peers shall dial again, as the goaway says: a restart in place takes less.
 constexpr Duration kRedialAfter = std::chrono::seconds(1);
 constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
-constexpr size_t kOperatorEntriesMax = 1000;
 
 uint64_t SecretRandom() {
   uint64_t value = 0;
@@ -126,6 +124,9 @@ class Daemon::Impl : public OperatorSource {
   std::vector<v1::PeerDetail> ListPeers(Time now) override {
     return ToDetails(now, node_->ListPeers(now), transport_->ListPeers(now));
   }
+  std::vector<v1::NameDetail> ListNames(Time now) override {
+    return ToDetails(now, node_->ListNames());
+  }
   v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) override {
     return ToTrace(now, node_->TraceTransaction(hash));
   }
@@ -133,7 +134,7 @@ class Daemon::Impl : public OperatorSource {
     return ToTrace(now, node_->TraceSet(key));
   }
   grpc::Status Connect(Time now, flood::PeerEntry entry) override;
-  grpc::Status Disconnect(Time now, const NodeKey& key) override;
+  grpc::Status Disconnect(Time now, flood::OperatorDisconnect disconnect) override;
   Duration DrainNow(Time now) override {
     StartDrain(now, "operator");
     return drain_.left(now);
@@ -154,6 +155,10 @@ class Daemon::Impl : public OperatorSource {
   void EnterDrainStep(Time now, DrainStep step);
   void LogSharedKeys(Time now);
   MetricSources Sources(Time now);
+  // The node's answer, as the status of the call that asked.
+  grpc::Status Ask(Time now, flood::CoreInput input, std::string_view field,
+                   std::string_view not_found);
+  void SayFilePeers(const flood::PeersConfigured& configured);
 
   const Config config_;
   const DaemonOptions options_;
@@ -189,7 +194,7 @@ class Daemon::Impl : public OperatorSource {
   bool more_datagrams_ = false;
   Time wall_due_{};
   DaemonStats stats_;
-  std::set<std::string> operator_entries_;
+  std::optional<flood::OperatorAnswered> operator_answer_;
   std::vector<transport::Datagram> datagrams_;
 };
 
@@ -269,17 +274,21 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
   worker_ = std::make_unique<ComputeWorker>(&loop_->waker());
   driver_ = std::make_unique<NodeDriver>(
       node_.get(), transport_.get(),
-      [this](Time now, const std::string& host) { dns_->Resolve(now, host); },
+      [this](Time now, const flood::ResolveHost& asked) {
+        dns_->Resolve(now, asked.host, asked.services);
+      },
       [this](Time, flood::Compute compute) { worker_->Begin(std::move(compute)); });
   absl::StatusOr<std::unique_ptr<transport::DnsResolver>> dns = transport::DnsResolver::Create(
-      loop_.get(), [this](Time now, const std::string& host,
-                          const transport::DnsResolver::Addresses& addresses) {
-        if (!addresses.ok()) {
+      loop_.get(),
+      [this](Time now, const std::string& host, bool services,
+             const absl::StatusOr<ResolvedHost>& resolved) {
+        if (!resolved.ok()) {
           log_.EventLimited(now, LogLevel::kWarning, "dns_failed",
-                            {{"host", host}, {"error", std::string(addresses.status().message())}});
+                            {{"host", host}, {"error", std::string(resolved.status().message())}});
         }
-        if (drain_.step() != DrainStep::kOver) driver_->OnResolved(now, host, addresses);
-      });
+        if (drain_.step() != DrainStep::kOver) driver_->OnResolved(now, {host, services}, resolved);
+      },
+      {.servers = config_.dns_servers, .resolv_conf = ""});
   if (!dns.ok()) return dns.status();
   dns_ = *std::move(dns);
   return loop_->Watch(socket_->fd(), {.read = true, .write = false},
@@ -297,6 +306,8 @@ absl::Status Daemon::Impl::StartApi() {
   options.read_clock = [this] { return loop_->ReadClock(); };
   options.stats = &stats_;
   options.log = &log_;
+  options.on_file_peers = [this](const flood::PeersConfigured& c) { SayFilePeers(c); };
+  options.on_operator = [this](const flood::OperatorAnswered& a) { operator_answer_ = a; };
   sessions_ =
       std::make_unique<CoreSessions>(std::move(options), driver_.get(), random_.Fork("sessions"));
   driver_->SetSink(sessions_.get());
@@ -490,8 +501,6 @@ void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
 
 MetricSources Daemon::Impl::Sources(Time now) {
   stats_.tx_pull = driver_->tx_pull();
-  stats_.dns_lookups = dns_->lookups();
-  stats_.dns_failures = dns_->failures();
   MetricSources sources;
   sources.now = now;
   sources.started = started_;
@@ -528,26 +537,47 @@ v1::StatusResponse Daemon::Impl::Status(Time now) {
   return status;
 }
 
-grpc::Status Daemon::Impl::Connect(Time now, flood::PeerEntry entry) {
-  if (!operator_entries_.contains(entry.text) && operator_entries_.size() >= kOperatorEntriesMax) {
-    return {grpc::StatusCode::RESOURCE_EXHAUSTED,
-            fmt::format("address: the operator's part has {} entries, at most {}",
-                        operator_entries_.size(), kOperatorEntriesMax)};
+grpc::Status Daemon::Impl::Ask(Time now, flood::CoreInput input, std::string_view field,
+                               std::string_view not_found) {
+  operator_answer_.reset();
+  driver_->OnCoreInput(now, std::move(input));
+  if (!operator_answer_) return {grpc::StatusCode::INTERNAL, "the node did not answer"};
+  const auto status = [&](grpc::StatusCode code, std::string_view why) {
+    return grpc::Status(code, fmt::format("{}: {}", field, why));
+  };
+  switch (operator_answer_->outcome) {
+    case flood::OperatorAnswered::Outcome::kDone:
+      return grpc::Status::OK;
+    case flood::OperatorAnswered::Outcome::kRefused:
+      return status(grpc::StatusCode::INVALID_ARGUMENT, operator_answer_->detail);
+    case flood::OperatorAnswered::Outcome::kFull:
+      return status(grpc::StatusCode::RESOURCE_EXHAUSTED, operator_answer_->detail);
+    case flood::OperatorAnswered::Outcome::kNotFound:
+      return status(grpc::StatusCode::NOT_FOUND, not_found);
   }
-  operator_entries_.insert(entry.text);
-  driver_->OnCoreInput(now, flood::OperatorConnect{std::move(entry)});
   return grpc::Status::OK;
 }
 
-grpc::Status Daemon::Impl::Disconnect(Time now, const NodeKey& key) {
-  const auto& peers = sessions_->peers();
-  const auto found = std::find_if(peers.begin(), peers.end(),
-                                  [&key](const auto& entry) { return entry.second.key == key; });
-  if (found == peers.end()) {
-    return {grpc::StatusCode::NOT_FOUND, fmt::format("peer: {} is not connected", ToStrkey(key))};
+grpc::Status Daemon::Impl::Connect(Time now, flood::PeerEntry entry) {
+  return Ask(now, flood::OperatorConnect{std::move(entry)}, "address", "");
+}
+
+grpc::Status Daemon::Impl::Disconnect(Time now, flood::OperatorDisconnect disconnect) {
+  const auto* key = std::get_if<NodeKey>(&disconnect.whom);
+  const std::string not_found =
+      key != nullptr
+          ? fmt::format("{} is neither connected nor an entry of the operator", ToStrkey(*key))
+          : fmt::format("{} is no entry of the operator",
+                        std::get<flood::PeerEntry>(disconnect.whom).text);
+  return Ask(now, std::move(disconnect), "peer", not_found);
+}
+
+void Daemon::Impl::SayFilePeers(const flood::PeersConfigured& configured) {
+  for (const std::string& refusal : configured.refusals) {
+    if (refusal.empty()) continue;
+    log_.Event(LogLevel::kWarning, "peer_entry_left_out",
+               {{"entry", refusal}, {"others", configured.applied ? "taken" : "not taken either"}});
   }
-  driver_->OnCoreInput(now, flood::OperatorDisconnect{key});
-  return grpc::Status::OK;
 }
 
 LogLevel Daemon::Impl::SetLogLevel(std::optional<LogLevel> level) {

@@ -19,8 +19,6 @@ struct DaemonStats {
   transport::LatencyCounts tx_pull;       // a demand to its body
   uint64_t turns = 0;
   uint64_t scrapes = 0;
-  uint64_t dns_lookups = 0;
-  uint64_t dns_failures = 0;
 };
 
 }  // namespace overlay::server

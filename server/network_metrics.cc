@@ -65,6 +65,21 @@ void AddPeers(std::vector<MetricDefinition>& m) {
   m.push_back(Counter("overlay_peers_rival_dials_total",
                       "Dials of a silent peer's address, to replace its connection.", "",
                       [](const MetricSources& s) { return s.transport->rival_dials; }));
+  m.push_back(ByLabel("overlay_dns_lookups_total", MetricType::Counter,
+                      "Look-ups of configured peers' names, by outcome.", "outcome", "",
+                      [](const MetricSources& s) {
+                        const flood::NameStats& names = s.node->names;
+                        return Labelled{{"found", names.found},
+                                        {"not_found", names.not_found},
+                                        {"failed", names.failed}};
+                      }));
+  m.push_back(ByLabel(
+      "overlay_dns_names_count", MetricType::Gauge,
+      "Names of configured peers, by state; a failed one keeps the addresses that it gave before.",
+      "state", "", [](const MetricSources& s) {
+        const auto& count = s.node->names.by_state;
+        return Labelled{{"asking", count[0]}, {"ok", count[1]}, {"failed", count[2]}};
+      }));
   m.push_back(Counter("overlay_peers_hellos_total", "Hellos accepted.", "inbound.attempt",
                       [](const MetricSources& s) { return s.transport->hellos; }));
   m.push_back(Counter("overlay_peers_keys_shared_total", "Two living daemons showed one key.", "",

@@ -18,9 +18,9 @@ void NodeDriver::OnCoreInput(Time now, flood::CoreInput input) {
   Run(now);
 }
 
-void NodeDriver::OnResolved(Time now, const std::string& host,
-                            const absl::StatusOr<std::vector<SocketAddress>>& addresses) {
-  inputs_.push_back(Resolved{host, addresses});
+void NodeDriver::OnResolved(Time now, const flood::ResolveHost& asked,
+                            const absl::StatusOr<ResolvedHost>& resolved) {
+  inputs_.push_back(Resolved{asked, resolved});
   Run(now);
 }
 
@@ -102,7 +102,7 @@ void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) 
   } else if (const auto* core = std::get_if<flood::CoreInput>(&input)) {
     node_->OnCoreInput(now, *core, actions);
   } else if (const auto* resolved = std::get_if<Resolved>(&input)) {
-    node_->OnResolved(now, resolved->host, resolved->addresses, actions);
+    node_->OnResolved(now, resolved->asked, resolved->resolved, actions);
   } else if (const auto* computed = std::get_if<flood::Computed>(&input)) {
     node_->OnComputed(now, *computed, actions);
   } else {
@@ -122,7 +122,7 @@ void NodeDriver::Execute(Time now, flood::Action& action) {
   } else if (const auto* news = std::get_if<flood::PeerNews>(&action)) {
     if (sink_ != nullptr) sink_->OnPeerNews(now, *news);
   } else if (auto* resolve = std::get_if<flood::ResolveHost>(&action)) {
-    resolve_(now, resolve->host);
+    resolve_(now, *resolve);
   } else if (auto* compute = std::get_if<flood::Compute>(&action)) {
     compute_(now, std::move(*compute));
   }

@@ -49,7 +49,7 @@ class NodeTap {
 class NodeDriver : public CoreInputSink {
  public:
   // Begins a look-up; answered with OnResolved, later or from within.
-  using Resolve = std::function<void(Time now, const std::string& host)>;
+  using Resolve = std::function<void(Time now, const flood::ResolveHost& asked)>;
   // Gives work to the worker; answered with OnComputed, later or from within.
   using Compute = std::function<void(Time now, flood::Compute compute)>;
   // Reads a clock: for measuring alone.
@@ -67,8 +67,8 @@ class NodeDriver : public CoreInputSink {
   void SetClock(ReadClock clock) { clock_ = std::move(clock); }
 
   void OnCoreInput(Time now, flood::CoreInput input) override;
-  void OnResolved(Time now, const std::string& host,
-                  const absl::StatusOr<std::vector<SocketAddress>>& addresses);
+  void OnResolved(Time now, const flood::ResolveHost& asked,
+                  const absl::StatusOr<ResolvedHost>& resolved);
   void OnComputed(Time now, flood::Computed computed);
   void OnDrain(Time now);
   // Both objects', if it has come.
@@ -85,8 +85,8 @@ class NodeDriver : public CoreInputSink {
 
  private:
   struct Resolved {
-    std::string host;
-    absl::StatusOr<std::vector<SocketAddress>> addresses;
+    flood::ResolveHost asked;
+    absl::StatusOr<ResolvedHost> resolved;
   };
   struct Drain {};
   using Input = std::variant<PeerEvent, flood::CoreInput, Resolved, flood::Computed, Drain>;

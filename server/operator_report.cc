@@ -309,6 +309,35 @@ std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerVie
   return details;
 }
 
+std::vector<v1::NameDetail> ToDetails(Time now, const std::vector<flood::NameView>& names) {
+  const auto state_of = [](flood::NameView::State state) {
+    switch (state) {
+      case flood::NameView::State::kAsking:
+        return v1::NameDetail::STATE_ASKING;
+      case flood::NameView::State::kOk:
+        return v1::NameDetail::STATE_OK;
+      case flood::NameView::State::kFailed:
+        return v1::NameDetail::STATE_FAILED;
+    }
+    return v1::NameDetail::STATE_UNSPECIFIED;
+  };
+  std::vector<v1::NameDetail> details;
+  for (const flood::NameView& name : names) {
+    v1::NameDetail& detail = details.emplace_back();
+    detail.set_host(name.host);
+    detail.set_services(name.services);
+    detail.set_state(state_of(name.state));
+    for (const SocketAddress& address : name.addresses) {
+      detail.add_addresses(address.port == 0 ? address.IpText() : address.ToString());
+    }
+    if (name.ttl) detail.set_ttl_ms(Millis(*name.ttl));
+    detail.set_error(name.error);
+    detail.set_failures(name.failures);
+    if (name.next_try) detail.set_next_try_ms(Millis(*name.next_try - now));
+  }
+  return details;
+}
+
 v1::StatusResponse ToStatusResponse(Time now, const flood::NodeStats& node,
                                     const CoreSessions& sessions) {
   v1::StatusResponse status;

@@ -14,7 +14,7 @@
 namespace overlay::server {
 namespace {
 
-constexpr size_t kPeersPerPart = 100;
+constexpr size_t kItemsPerPart = 100;
 
 // One request, then all that `answer` gives it: messages and a status.
 struct Answer {
@@ -79,16 +79,19 @@ Answer Whole(const Message& message) {
   return {{Encode(message)}, grpc::Status::OK};
 }
 
-Answer InParts(std::vector<v1::PeerDetail> peers) {
+// A list in parts of kItemsPerPart; an empty one is one part with nothing. `add` gives the place
+// for the next item of a part.
+template <class Part, class Item>
+Answer InParts(std::vector<Item> items, Item* (Part::*add)()) {
   Answer answer;
   size_t next = 0;
   do {
-    v1::ListPeersPart part;
-    for (; next < peers.size() && part.peers_size() < static_cast<int>(kPeersPerPart); ++next) {
-      *part.add_peers() = std::move(peers[next]);
+    Part part;
+    for (size_t end = std::min(items.size(), next + kItemsPerPart); next < end; ++next) {
+      *(part.*add)() = std::move(items[next]);
     }
     answer.messages.push_back(Encode(part));
-  } while (next < peers.size());
+  } while (next < items.size());
   return answer;
 }
 
@@ -124,9 +127,14 @@ std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
   methods.push_back(Method<v1::MetricsRequest>(
       "Metrics",
       [source](Time now, const v1::MetricsRequest&) { return Whole(source->Metrics(now)); }));
-  methods.push_back(Method<v1::ListPeersRequest>(
-      "ListPeers",
-      [source](Time now, const v1::ListPeersRequest&) { return InParts(source->ListPeers(now)); }));
+  methods.push_back(
+      Method<v1::ListPeersRequest>("ListPeers", [source](Time now, const v1::ListPeersRequest&) {
+        return InParts(source->ListPeers(now), &v1::ListPeersPart::add_peers);
+      }));
+  methods.push_back(
+      Method<v1::ListNamesRequest>("ListNames", [source](Time now, const v1::ListNamesRequest&) {
+        return InParts(source->ListNames(now), &v1::ListNamesPart::add_names);
+      }));
   methods.push_back(
       Method<v1::ConnectRequest>("Connect", [source](Time now, const v1::ConnectRequest& request) {
         absl::StatusOr<flood::PeerEntry> entry =
@@ -140,15 +148,18 @@ std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
       }));
   methods.push_back(Method<v1::DisconnectRequest>(
       "Disconnect", [source](Time now, const v1::DisconnectRequest& request) {
-        const absl::StatusOr<NodeKey> key = NodeKeyFromStrkey(request.peer());
-        if (!key.ok()) {
-          return Answer{
-              {},
-              {grpc::StatusCode::INVALID_ARGUMENT,
-               fmt::format("peer: \"{}\" is not legal, expected a public key, G... ({})",
-                           request.peer().substr(0, 64), std::string(key.status().message()))}};
+        if (const auto key = NodeKeyFromStrkey(request.peer()); key.ok()) {
+          return OkOr<v1::DisconnectResponse>(source->Disconnect(now, {*key}));
         }
-        return OkOr<v1::DisconnectResponse>(source->Disconnect(now, *key));
+        absl::StatusOr<flood::PeerEntry> entry =
+            ParsePeerEntry(request.peer(), /*preferred=*/false);
+        if (!entry.ok()) {
+          return Answer{{},
+                        {grpc::StatusCode::INVALID_ARGUMENT,
+                         "peer: expected a public key, G..., or an entry as Connect takes it: " +
+                             std::string(entry.status().message())}};
+        }
+        return OkOr<v1::DisconnectResponse>(source->Disconnect(now, {*std::move(entry)}));
       }));
   methods.push_back(Method<v1::TraceTransactionRequest>(
       "TraceTransaction", [source](Time now, const v1::TraceTransactionRequest& request) {

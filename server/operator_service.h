@@ -22,10 +22,11 @@ class OperatorSource {
   virtual v1::StatusResponse Status(Time now) = 0;
   virtual v1::MetricsResponse Metrics(Time now) = 0;
   virtual std::vector<v1::PeerDetail> ListPeers(Time now) = 0;
+  virtual std::vector<v1::NameDetail> ListNames(Time now) = 0;
   virtual v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) = 0;
   virtual v1::SetTrace TraceSet(Time now, const SetKey& key) = 0;
   virtual grpc::Status Connect(Time now, flood::PeerEntry entry) = 0;
-  virtual grpc::Status Disconnect(Time now, const NodeKey& key) = 0;
+  virtual grpc::Status Disconnect(Time now, flood::OperatorDisconnect disconnect) = 0;
   // Begins the drain unless it has begun; what is left of its time.
   virtual Duration DrainNow(Time now) = 0;
   // The level in force after it.

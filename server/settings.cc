@@ -181,6 +181,19 @@ Setting Peers(std::string name, std::string description,
       }};
 }
 
+// "192.0.2.1:53,[2001:db8::1]:53"; nothing is legal, too.
+bool AreServers(std::string_view text) {
+  while (!text.empty()) {
+    const size_t comma = text.find(',');
+    const absl::StatusOr<SocketAddress> server = SocketAddress::Parse(text.substr(0, comma));
+    if (!server.ok() || server->port == 0) return false;
+    if (comma == std::string_view::npos) return true;
+    text.remove_prefix(comma + 1);
+    if (text.empty()) return false;
+  }
+  return true;
+}
+
 std::vector<Setting> MakeSettings() {
   std::vector<Setting> s;
   s.push_back(Text("node.key_file", "", "the path of a key file made by `overlayd keygen`",
@@ -229,6 +242,17 @@ std::vector<Setting> MakeSettings() {
              *port == 0 ? std::nullopt : std::optional(static_cast<uint16_t>(*port));
          return true;
        }});
+  s.push_back({.name = "dns.servers",
+               .type = SettingType::kString,
+               .default_text = "",
+               .expected = "ADDRESS:PORT, or several with commas between, or nothing",
+               .description = "Name servers to ask instead of those of `/etc/resolv.conf`. Its "
+                              "search list counts in any case.",
+               .apply = [](Config& config, const Values& values) {
+                 if (!AreServers(values[0])) return false;
+                 config.dns_servers = values[0];
+                 return true;
+               }});
   s.push_back(Count("peers.inbound_max", "Peers that may be connected because they dialled us.", 1,
                     10000, &Limits::inbound_peers_max));
   s.push_back(Listen("api.listen", "unix:/run/overlayd/core.sock", "Where the core attaches.",

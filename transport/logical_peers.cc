@@ -222,7 +222,8 @@ void PeerTransport::Disconnect(Time now, PeerId id, CloseReason reason, bool by_
     session.OnConnectionClosed(/*peer_lives=*/false);
     sessions_.erase(connection);
   }
-  if (peer.shared.goaway && by_peer) gone.redial_after = peer.shared.goaway->redial_after;
+  // Also where its close was lost, and this end timed out or was reset.
+  if (peer.shared.goaway) gone.redial_after = peer.shared.goaway->redial_after;
   ++stats_.peers_disconnected;
   out_.push_back(std::move(gone));
   by_key_.erase(peer.info.key);
@@ -284,6 +285,19 @@ void PeerTransport::UseConnection(Time now, Peer& peer, ConnectionId id) {
   peer.info.inbound = !after.origin().dialled;
   // What a healthy connection has begun it finishes; a suspect one may never.
   if (IsSuspect(now, before)) after.Resend(now, before.TakeUnacknowledged());
+}
+
+std::optional<Time> PeerTransport::SilentAt(const Peer& peer) const {
+  const auto silent = sessions_.at(peer.in_use)->silent_since();
+  return silent ? std::optional(*silent + kRivalDialAfter) : std::nullopt;
+}
+
+void PeerTransport::CheckSilent(Time now, Peer& peer) {
+  const auto at = SilentAt(peer);
+  const bool silent = at && now >= *at;
+  if (silent == peer.silent) return;
+  peer.silent = silent;
+  out_.push_back(PeerSilent{peer.shared.id, silent});
 }
 
 std::optional<Time> PeerTransport::RivalAt(const Peer& peer) const {

@@ -81,7 +81,8 @@ void PeerSession::Greet(Time now) {
   hello_deadline_ = now + env_.options.limits.hello_timeout;
   remote_ = connection->path().remote;
   key_ = connection->peer_key();
-  if (origin_.pinned && *origin_.pinned != key_) {
+  // Where our own key answers, Hello says whether that is us: better known than a wrong key.
+  if (origin_.pinned && *origin_.pinned != key_ && key_ != env_.own_key) {
     return Close(now, CloseReason::kWrongKey,
                  fmt::format("expected {}, found {}", ToStrkey(*origin_.pinned), ToStrkey(key_)));
   }

@@ -67,6 +67,7 @@ void PeerTransport::OnDeadline(Time now) {
   for (auto& [id, peer] : peers_) {
     if (now >= peer.next_contest_at) CheckContest(now, peer);
     CheckRival(now, peer);
+    CheckSilent(now, peer);
   }
   HandleQuicEvents(now);
 }
@@ -217,7 +218,7 @@ bool PeerTransport::WriteTurn(Time now, DatagramSink& sink) {
       session->Write(now, sink, SendClass::kScp, WriteGoal::kData, 0);
     }
   }
-  UpdateBlocked();
+  UpdateBlocked(now);
   bool more = endpoint_->AcceptWaiting(now, quic_events_);
   for (auto& [id, session] : sessions_) {
     if (session->wants_write(SendClass::kControl)) {
@@ -258,8 +259,9 @@ bool PeerTransport::WriteBulk(Time now, DatagramSink& sink) {
   return more;
 }
 
-void PeerTransport::UpdateBlocked() {
+void PeerTransport::UpdateBlocked(Time now) {
   for (auto& [id, peer] : peers_) {
+    if (peer.silent) CheckSilent(now, peer);
     const bool blocked = InUse(peer).wants_write(SendClass::kScp);
     if (blocked == peer.blocked) continue;
     peer.blocked = blocked;
@@ -274,6 +276,7 @@ std::optional<Time> PeerTransport::NextDeadline() {
   }
   for (const auto& [id, peer] : peers_) {
     next = std::min({next, peer.next_contest_at, RivalAt(peer).value_or(kTimeNever)});
+    if (!peer.silent) next = std::min(next, SilentAt(peer).value_or(kTimeNever));
   }
   return next == kTimeNever ? std::nullopt : std::optional(next);
 }

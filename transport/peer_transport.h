@@ -18,7 +18,8 @@
 //       acknowledged is sent again on the one in use.
 //   R3  The end that decides closes the others when their streams are done, or 5 s later.
 //   R4  A peer that is silent for 5 s with data outstanding gets a rival dial, to where it was
-//       dialled or where it says that it listens; then again every 5 s.
+//       dialled or where it says that it listens; then again every 5 s. PeerSilent tells of it, and
+//       of its end, so that flood looks for the peer elsewhere.
 //   R5  A turn writes class 0 of all connections, then begins handshakes, then class 1, then bulk:
 //       64 KiB in all, the connections in turn. Why: no envelope waits for more than that.
 //   R6  A Dial ends in exactly one DialEnded.
@@ -115,7 +116,8 @@ class PeerTransport {
     std::vector<ConnectionId> connections;  // in the order in which they joined
     ConnectionId in_use;
     bool blocked = false;
-    Time contest_since;  // R3: when the last connection joined
+    bool silent = false;  // as told
+    Time contest_since;   // R3: when the last connection joined
     Time next_contest_at = kTimeNever;
     std::optional<ConnectionId> rival;
     Time rival_not_before = Time::min();
@@ -142,7 +144,7 @@ class PeerTransport {
   template <class Command>
   void ExecuteOne(Time now, Command& command);
   bool WriteBulk(Time now, DatagramSink& sink);
-  void UpdateBlocked();
+  void UpdateBlocked(Time now);
 
   // logical_peers.cc
   void Admit(Time now, PeerSession& session);
@@ -161,6 +163,8 @@ class PeerTransport {
   void UseConnection(Time now, Peer& peer, ConnectionId id);
   void CheckRival(Time now, Peer& peer);
   std::optional<Time> RivalAt(const Peer& peer) const;
+  std::optional<Time> SilentAt(const Peer& peer) const;
+  void CheckSilent(Time now, Peer& peer);
   size_t InboundCount() const;
 
   const TransportOptions options_;

@@ -21,7 +21,9 @@ const char kHelp[] =
     "  status              what the daemon is and how it does\n"
     "  peers               every peer connected, being dialled, or configured\n"
     "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
-    "  disconnect KEY      close the connection to the peer with that key, G...\n"
+    "  disconnect KEY|ADDR close the connection to the peer with that key, G..., or take back a "
+    "connect\n"
+    "  dns                 the names of configured peers: answers, errors, next try\n"
     "  drain               shut the daemon down, as SIGTERM does\n"
     "  log-level [LEVEL]   what is logged from now on: debug, info, warning, error; without one, "
     "what "
@@ -66,11 +68,12 @@ struct CommandName {
   std::string_view operand;  // empty: none
   bool operand_optional;
 };
-constexpr std::array<CommandName, 12> kCommands = {{
+constexpr std::array<CommandName, 13> kCommands = {{
     {"status", Command::kStatus, "", false},
     {"peers", Command::kPeers, "", false},
+    {"dns", Command::kNames, "", false},
     {"connect", Command::kConnect, "an address", false},
-    {"disconnect", Command::kDisconnect, "a peer's key, G...", false},
+    {"disconnect", Command::kDisconnect, "a peer's key, G..., or its address", false},
     {"drain", Command::kDrain, "", false},
     {"log-level", Command::kLogLevel, "a level", true},
     {"tx", Command::kTraceTransaction, "a hash of 64 hex digits", false},

@@ -18,6 +18,7 @@ enum class Command {
   kHelp,
   kStatus,
   kPeers,
+  kNames,
   kConnect,
   kDisconnect,
   kDrain,
@@ -31,7 +32,7 @@ enum class Command {
 };
 // Whether it speaks to the operator's listener.
 constexpr bool IsOfOperator(Command command) {
-  return command == Command::kStatus || command == Command::kPeers ||
+  return command == Command::kStatus || command == Command::kPeers || command == Command::kNames ||
          command == Command::kConnect || command == Command::kDisconnect ||
          command == Command::kDrain || command == Command::kLogLevel ||
          command == Command::kTraceTransaction || command == Command::kTraceSet;

@@ -1,4 +1,5 @@
-// status, peers, connect, disconnect, drain, log-level, tx, set: calls of the Operator service.
+// status, peers, dns, connect, disconnect, drain, log-level, tx, set: calls of the Operator
+// service.
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
@@ -278,7 +279,7 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
   return absl::OkStatus();
 }
 
-// ---- tx, set
+// ---- dns
 
 template <class Texts>
 std::vector<std::string> Quoted(const Texts& texts) {
@@ -286,6 +287,50 @@ std::vector<std::string> Quoted(const Texts& texts) {
   for (const std::string& text : texts) out.push_back(JsonText(text));
   return out;
 }
+
+std::string NameJson(const v1::NameDetail& n) {
+  JsonObject out;
+  out.Text("host", n.host()).Bool("services", n.services());
+  out.Text("state", Plain(v1::NameDetail::State_Name(n.state())));
+  out.List("addresses", Quoted(n.addresses())).Text("error", n.error());
+  if (n.has_ttl_ms()) out.Number("ttl_ms", n.ttl_ms());
+  if (n.has_next_try_ms()) out.Number("next_try_ms", n.next_try_ms());
+  return out.Number("failures", n.failures()).Done();
+}
+
+std::string NameText(const v1::NameDetail& n) {
+  std::string addresses;
+  for (const std::string& address : n.addresses()) addresses += " " + Printable(address);
+  return fmt::format(
+      "{:<7} {}{}{}{}{}{}", Plain(v1::NameDetail::State_Name(n.state())), Printable(n.host()),
+      n.services() ? " (and its services)" : "", addresses.empty() ? ", no address" : addresses,
+      n.has_ttl_ms() ? fmt::format(", good for {} ms", n.ttl_ms()) : "",
+      n.error().empty() ? ""
+                        : fmt::format(", failed {} times: {}", n.failures(), Printable(n.error())),
+      n.has_next_try_ms() ? fmt::format(", asked again in {} ms", n.next_try_ms()) : "");
+}
+
+absl::Status Names(const Arguments& arguments, OperatorClient& client) {
+  const auto context = client.Context();
+  const auto reader = client.stub().ListNames(context.get(), v1::ListNamesRequest());
+  std::vector<std::string> listed;
+  v1::ListNamesPart part;
+  while (reader->Read(&part)) {
+    for (const v1::NameDetail& name : part.names()) {
+      listed.push_back(arguments.json ? NameJson(name) : NameText(name));
+    }
+  }
+  if (const grpc::Status status = reader->Finish(); !status.ok()) return Explain(arguments, status);
+  if (arguments.json) {
+    PrintLine(JsonObject().List("names", listed).Done());
+    return absl::OkStatus();
+  }
+  for (const std::string& line : listed) PrintLine(line);
+  if (listed.empty()) PrintLine("no configured peer has a name");
+  return absl::OkStatus();
+}
+
+// ---- tx, set
 
 std::string AskedJson(const v1::AskedPeer& asked) {
   JsonObject out;
@@ -491,6 +536,7 @@ absl::StatusOr<std::string> AskNetworkId(const Arguments& arguments) {
 absl::Status RunOperatorCommand(const Arguments& arguments) {
   OperatorClient client(arguments);
   if (arguments.command == Command::kPeers) return Peers(arguments, client);
+  if (arguments.command == Command::kNames) return Names(arguments, client);
   if (arguments.command == Command::kTraceTransaction) return TraceTransaction(arguments, client);
   if (arguments.command == Command::kTraceSet) return TraceSet(arguments, client);
   if (arguments.command == Command::kDrain) return DrainDaemon(arguments, client);

@@ -244,11 +244,18 @@ struct PeerOffence {
   Offence offence = Offence::kUnsolicited;
 };
 
+// Edge-triggered: the connection in use has been silent for 5 s with data unacknowledged; or it is
+// not any more.
+struct PeerSilent {
+  PeerId peer;
+  bool silent = false;
+};
+
 using PeerEvent =
     std::variant<PeerConnected, PeerDisconnected, DialEnded, EnvelopeReceived, EnvelopeDone,
                  PeerBlocked, ControlReceived, TxControlReceived, StateReceived, BodiesRequested,
                  BodyReceived, SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded,
-                 AnswerDone, PeerOffence, PeerPath, PeerMoved>;
+                 AnswerDone, PeerOffence, PeerPath, PeerMoved, PeerSilent>;
 
 // ---- flood -> transport
 // -----------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 // flood/peers/peer_view.h
 //
-// What the node knows of one peer, connected or not: for operators.
+// What the node knows of one peer, connected or not, and of one name: for operators.
 #ifndef OVERLAY_FLOOD_PEERS_PEER_VIEW_H_
 #define OVERLAY_FLOOD_PEERS_PEER_VIEW_H_
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "flood/base/ids.h"
 #include "flood/base/peer_io.h"
@@ -37,6 +38,18 @@ struct PeerView {
 
   // Of all its connections; none: it was never connected, or is forgotten.
   std::optional<KnownPeer> known;
+};
+
+struct NameView {
+  enum class State : uint8_t { kAsking, kOk, kFailed };
+  std::string host;
+  bool services = false;  // its SRV records are asked for, too
+  State state = State::kAsking;
+  std::vector<SocketAddress> addresses;  // of the last answer; port 0: each entry has its own
+  std::optional<Duration> ttl;           // as it is kept to
+  std::string error;                     // of the last look-up; empty: it did not fail
+  uint32_t failures = 0;                 // in a row
+  std::optional<Time> next_try;          // none: it is being looked up
 };
 
 }  // namespace overlay::flood

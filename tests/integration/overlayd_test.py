@@ -305,10 +305,16 @@ class Api(Folder):
                          [b.ready["node"]])
         unknown = operator_pb2.DisconnectRequest(peer=a.ready["node"])
         self.assertEqual(code_of(lambda: operator.Disconnect(unknown))[0], grpc.StatusCode.NOT_FOUND)
-        bad = operator_pb2.DisconnectRequest(peer="nobody")
+        bad = operator_pb2.DisconnectRequest(peer="nobody:0")
         self.assertEqual(code_of(lambda: operator.Disconnect(bad))[0], grpc.StatusCode.INVALID_ARGUMENT)
         bad = operator_pb2.ConnectRequest(address="host:0")
         self.assertEqual(code_of(lambda: operator.Connect(bad))[0], grpc.StatusCode.INVALID_ARGUMENT)
+        # One that never connects is taken back by what was said to connect it.
+        entry = "nobody.invalid:9"
+        operator.Connect(operator_pb2.ConnectRequest(address=entry))
+        operator.Disconnect(operator_pb2.DisconnectRequest(peer=entry))
+        gone = operator_pb2.DisconnectRequest(peer=entry)
+        self.assertEqual(code_of(lambda: operator.Disconnect(gone))[0], grpc.StatusCode.NOT_FOUND)
         operator.Disconnect(operator_pb2.DisconnectRequest(peer=b.ready["node"]))
         self.assertEqual(core_a.wait_peers(0).reason, "disconnect_requested")
         operator.Connect(operator_pb2.ConnectRequest(address=b.ready["peer"]))

@@ -123,7 +123,7 @@ class OverlayctlTest(unittest.TestCase):
             watch.terminate()
             self.assertEqual(watch.wait(PATIENCE), 0)
             watch.stdout.close()
-        self.fails(1, "", "--operator", self.first.operator, "disconnect", "not-a-key")
+        self.fails(1, "", "--operator", self.first.operator, "disconnect", "not-an-address:0")
         self.fails(1, "", "--operator", self.first.operator, "connect", "::::")
 
     def test_peers_lists_who_is_configured_too(self):
@@ -184,6 +184,45 @@ class OverlayctlTest(unittest.TestCase):
             self.assertEqual(self.ok("log-level", daemon=daemon), "info\n")
         finally:
             daemon.stop()
+
+    def test_dns(self):
+        self.assertEqual(json.loads(self.ok("dns", "--json", daemon=self.alone)), {"names": []})
+        self.assertIn("no configured peer has a name", self.ok("dns", daemon=self.alone))
+        daemon = Daemon(self.folder.name, "resolver", "--peers.known", "localhost:9,no-such-host.invalid,127.0.0.1:9")
+        try:
+            def names():
+                return {n["host"]: n for n in json.loads(self.ok("dns", "--json", daemon=daemon))["names"]}
+
+            while any(name["state"] == "asking" for name in names().values()):
+                pass
+            listed = names()
+            self.assertEqual(sorted(listed), ["localhost", "no-such-host.invalid"])  # an address is no name
+            found = listed["localhost"]  # the hosts file has it
+            self.assertEqual((found["state"], found["error"], found["failures"], found["services"]),
+                             ("ok", "", 0, False))
+            self.assertIn("127.0.0.1", found["addresses"])
+            self.assertEqual(found["ttl_ms"], 5000)
+            self.assertLessEqual(found["next_try_ms"], 5500)
+            lost = listed["no-such-host.invalid"]
+            self.assertEqual((lost["addresses"], lost["services"]), ([], True))
+            self.assertNotIn("ttl_ms", lost)
+            while lost["state"] != "failed":
+                lost = names()["no-such-host.invalid"]
+            self.assertGreaterEqual(lost["failures"], 1)
+            self.assertIn("no-such-host.invalid", lost["error"])
+            self.assertLessEqual(lost["next_try_ms"], 30000)
+            lines = self.ok("dns", daemon=daemon).splitlines()
+            self.assertEqual(len(lines), 2)
+            self.assertIn("localhost", lines[0])
+            self.assertIn("no-such-host.invalid (and its services), no address", lines[1])
+            # Taken back as it was given, though it never connected.
+            self.ok("connect", "later.invalid:9", daemon=daemon)
+            self.assertIn("later.invalid", names())
+            self.ok("disconnect", "later.invalid:9", daemon=daemon)
+            self.assertNotIn("later.invalid", names())
+        finally:
+            daemon.stop()
+        self.fails(1, "no entry", "--operator", self.alone.operator, "disconnect", "later.invalid:9")
 
     def test_submit_and_top(self):
         transactions = [payment(1, 100, source=1), payment(1, 300, source=2), payment(1, 200, source=3)]

@@ -101,6 +101,21 @@ TEST_F(ConfigTest, ListsComeFromFlagsWithCommas) {
   EXPECT_EQ(config->known_peers[1].text, "b:2");
 }
 
+TEST_F(ConfigTest, NameServersAreAddressesWithPorts) {
+  for (const char* legal : {"", "192.0.2.1:53", "192.0.2.1:53,[2001:db8::1]:5353"}) {
+    const auto config = Parse({"--dns.servers", legal});
+    ASSERT_OK(config) << legal;
+    EXPECT_EQ(config->dns_servers, legal);
+  }
+  for (const char* bad : {"192.0.2.1", "192.0.2.1:0", "ns.example:53", "192.0.2.1:53,", ",",
+                          "192.0.2.1:53;192.0.2.2:53", "192.0.2.1:53, 192.0.2.2:53"}) {
+    EXPECT_THAT(Parse({"--dns.servers", bad}),
+                StatusIs(StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("dns.servers"), HasSubstr("ADDRESS:PORT"))))
+        << bad;
+  }
+}
+
 // One line that names key, value and what is expected; with file and line for the file.
 TEST_F(ConfigTest, WhatIsWrongInTheFileIsNamedWithItsLine) {
   struct Row {

@@ -39,9 +39,9 @@ class Host : public CoreSink, public NodeTap, public transport::DatagramSink {
                                                 Random(100 + number));
     driver = std::make_unique<NodeDriver>(
         node.get(), transport.get(),
-        [this](Time now, const std::string& host) {
-          tape.push_back("resolve " + host);
-          if (on_resolve) on_resolve(now, host);
+        [this](Time now, const flood::ResolveHost& asked) {
+          tape.push_back("resolve " + asked.host);
+          if (on_resolve) on_resolve(now, asked);
         },
         [this](Time, flood::Compute compute) {
           tape.push_back("compute");
@@ -131,7 +131,7 @@ class Host : public CoreSink, public NodeTap, public transport::DatagramSink {
   std::unique_ptr<flood::OverlayNode> node;
   std::unique_ptr<transport::PeerTransport> transport;
   std::unique_ptr<NodeDriver> driver;
-  std::function<void(Time, const std::string&)> on_resolve;
+  std::function<void(Time, const flood::ResolveHost&)> on_resolve;
   std::function<void(Time, const flood::CoreOutput&)> on_output;
   std::vector<std::string> tape;
   std::vector<Bytes> envelopes;
@@ -199,10 +199,10 @@ TEST_F(NodeDriverTest, EachActionGoesWhereItBelongs) {
   EXPECT_EQ(a_.driver->NextDeadline(), std::nullopt);
   a_.Configure(now_, {"10.0.0.9", "name"});
   // The tap saw the dial before it was done.
-  EXPECT_THAT(a_.TakeTape(), ElementsAre("resolve name", "configured", "! dial 10.0.0.9:11625"));
+  EXPECT_THAT(a_.TakeTape(), ElementsAre("configured", "resolve name", "! dial 10.0.0.9:11625"));
   EXPECT_EQ(a_.dials_before, 0u);
   EXPECT_EQ(a_.transport->stats().dials, 1u);
-  a_.driver->OnResolved(now_, "name", {{AddressOf(8)}});
+  a_.driver->OnResolved(now_, {"name", true}, ResolvedHost{{AddressOf(8)}, 1min});
   EXPECT_THAT(a_.TakeTape(), ElementsAre("! dial 10.0.0.8:11625"));
   EXPECT_EQ(a_.transport->stats().dials, 2u);
 }
@@ -231,19 +231,19 @@ TEST_F(NodeDriverTest, AnInputFromWithinAnOutputWaits) {
 
 // R2: the same for names that are answered at once, in an input and at a deadline.
 TEST_F(NodeDriverTest, AnAnswerFromWithinAResolveWaits) {
-  const auto answer = [this](Time now, const std::string& host) {
-    a_.driver->OnResolved(now, host, {{AddressOf(host == "x" ? 8 : 9)}});
+  const auto answer = [this](Time now, const flood::ResolveHost& asked) {
+    a_.driver->OnResolved(now, asked, ResolvedHost{{AddressOf(asked.host == "x" ? 8 : 9)}, 1min});
   };
   a_.on_resolve = answer;
   a_.Configure(now_, {"x", "y"});
-  EXPECT_THAT(a_.TakeTape(), ElementsAre("resolve x", "resolve y", "configured",
+  EXPECT_THAT(a_.TakeTape(), ElementsAre("configured", "resolve x", "resolve y",
                                          "! dial 10.0.0.8:11625", "! dial 10.0.0.9:11625"));
 
   a_.Configure(now_, {});
   a_.on_resolve = nullptr;
   a_.Configure(now_, {"x", "y"});
   for (const char* name : {"x", "y"}) {
-    a_.driver->OnResolved(now_, name, absl::NotFoundError("no such name"));
+    a_.driver->OnResolved(now_, {name, true}, absl::NotFoundError("no such name"));
   }
   a_.TakeTape();
   a_.on_resolve = answer;
@@ -260,7 +260,7 @@ TEST_F(NodeDriverTest, AnAnswerFromWithinAResolveWaits) {
 
 TEST_F(NodeDriverTest, TheEarlierDeadlineCountsAndNothingHappensBeforeIt) {
   a_.Configure(now_, {"10.0.0.9", "name"});
-  a_.driver->OnResolved(now_, "name", absl::NotFoundError("no such name"));
+  a_.driver->OnResolved(now_, {"name", true}, absl::NotFoundError("no such name"));
   a_.Turn(now_);
   a_.TakeTape();
   ASSERT_TRUE(a_.node->NextDeadline() && a_.transport->NextDeadline());

@@ -136,5 +136,38 @@ TEST(OperatorReport, TheBookHasAddressesAndFigures) {
   EXPECT_FALSE(details[2].has_record());
 }
 
+TEST(OperatorReport, NamesSayWhatTheyGaveAndWhenTheyAreAskedAgain) {
+  flood::NameView asking;
+  asking.host = "asking.example";
+  flood::NameView ok;
+  ok.host = "ok.example";
+  ok.services = true;
+  ok.state = flood::NameView::State::kOk;
+  ok.addresses = {*SocketAddress::Parse("192.0.2.1:9"), *SocketAddress::ParseIp("2001:db8::1", 0)};
+  ok.ttl = std::chrono::seconds(60);
+  ok.next_try = kNow + std::chrono::seconds(61);
+  flood::NameView failed;
+  failed.host = "failed.example";
+  failed.state = flood::NameView::State::kFailed;
+  failed.error = "no such name";
+  failed.failures = 3;
+  failed.next_try = kNow;
+  const auto details = ToDetails(kNow, {asking, ok, failed});
+  ASSERT_EQ(details.size(), 3u);
+  EXPECT_EQ(details[0].state(), v1::NameDetail::STATE_ASKING);
+  EXPECT_FALSE(details[0].has_next_try_ms() || details[0].has_ttl_ms() || details[0].services());
+  EXPECT_EQ(details[1].state(), v1::NameDetail::STATE_OK);
+  EXPECT_TRUE(details[1].services());
+  ASSERT_EQ(details[1].addresses_size(), 2);
+  EXPECT_EQ(details[1].addresses(0), "192.0.2.1:9");
+  EXPECT_EQ(details[1].addresses(1), "2001:db8::1");
+  EXPECT_EQ(details[1].ttl_ms(), 60'000u);
+  EXPECT_EQ(details[1].next_try_ms(), 61'000u);
+  EXPECT_EQ(details[2].state(), v1::NameDetail::STATE_FAILED);
+  EXPECT_EQ(details[2].error(), "no such name");
+  EXPECT_EQ(details[2].failures(), 3u);
+  EXPECT_TRUE(details[2].has_next_try_ms());
+}
+
 }  // namespace
 }  // namespace overlay::server

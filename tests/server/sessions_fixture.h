@@ -61,10 +61,11 @@ class NoOperator : public OperatorSource {
   v1::StatusResponse Status(Time) override { return {}; }
   v1::MetricsResponse Metrics(Time) override { return {}; }
   std::vector<v1::PeerDetail> ListPeers(Time) override { return {}; }
+  std::vector<v1::NameDetail> ListNames(Time) override { return {}; }
   v1::TransactionTrace TraceTransaction(Time, const TxHash&) override { return {}; }
   v1::SetTrace TraceSet(Time, const SetKey&) override { return {}; }
   grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
-  grpc::Status Disconnect(Time, const NodeKey&) override { return grpc::Status::OK; }
+  grpc::Status Disconnect(Time, flood::OperatorDisconnect) override { return grpc::Status::OK; }
   Duration DrainNow(Time) override { return kDrainMax; }
   LogLevel SetLogLevel(std::optional<LogLevel> level) override {
     log_level = level.value_or(log_level);

@@ -199,6 +199,7 @@ void FakeCore::OnCoreOutput(Time now, flood::CoreOutput output) {
   if (const auto* peers = std::get_if<flood::PeersConfigured>(&output)) {
     if (peers->source != flood::PeerEntrySource::kCore) return;
   }
+  if (std::holds_alternative<flood::OperatorAnswered>(output)) return;
   if (!attached_) {
     checkers_.Fail(
         fmt::format("node {}: output {} for a core that is not attached", index_, output.index()));

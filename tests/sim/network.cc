@@ -90,7 +90,7 @@ Network::Network(NetworkOptions options)
     node->index = i;
     random_.Fork("key").Fork(i).Fill(absl::MakeSpan(node->seed.bytes));
     node->key = PublicKeyOf(node->seed);
-    node_at_[AddressOf(i)] = i;
+    node_at_[FirstAddressOf(i)] = i;
     node->tap = std::make_unique<Tap>(*this, i);
     node->core = std::make_unique<FakeCore>(i, options_.limits.slots_kept_min, build_, checkers_,
                                             contents_, trace_);
@@ -104,7 +104,12 @@ Network::Network(NetworkOptions options)
 
 Network::~Network() = default;
 
-SocketAddress Network::AddressOf(size_t node) {
+SocketAddress Network::AddressOf(size_t node) const {
+  const auto moved = moved_.find(node);
+  return moved == moved_.end() ? FirstAddressOf(node) : moved->second;
+}
+
+SocketAddress Network::FirstAddressOf(size_t node) {
   return SocketAddress::V4(0x0a000001 + static_cast<uint32_t>(node), kPort);
 }
 
@@ -206,13 +211,13 @@ void Network::StartNode(size_t index) {
   node.node = std::make_unique<flood::OverlayNode>(
       options_.limits, flood::NodeOptions{.self = node.key, .default_port = kPort},
       random.Fork("node"));
-  const auto resolve = [this, index, life = node.life](Time, const std::string& host) {
-    After(kResolveTime, [this, index, life, host] {
+  const auto resolve = [this, index, life = node.life](Time, const flood::ResolveHost& asked) {
+    ++lookups_;
+    After(kResolveTime, [this, index, life, asked] {
       Node& asker = *nodes_[index];
       if (asker.driver == nullptr || asker.life != life) return;
-      const size_t number = std::stoul(host.substr(host.find('-') + 1));
       asker.touched = true;
-      asker.driver->OnResolved(now_, host, std::vector<SocketAddress>{AddressOf(number)});
+      asker.driver->OnResolved(now_, asked, LookUp(asked.host));
     });
   };
   node.worker_free_at = now_;
@@ -236,6 +241,23 @@ void Network::StartNode(size_t index) {
   Configure(index);
   node.core->set_daemon([this, index](flood::CoreInput input) { Input(index, std::move(input)); });
   node.core->Attach();
+}
+
+absl::StatusOr<ResolvedHost> Network::LookUp(const std::string& host) const {
+  const auto set = names_.find(host);
+  if (set == names_.end()) {
+    const size_t number = std::stoul(host.substr(host.find('-') + 1));
+    return ResolvedHost{{AddressOf(number)}, std::chrono::minutes(1)};
+  }
+  const Answer& answer = set->second;
+  if (!answer.addresses.ok()) return answer.addresses.status();
+  return ResolvedHost{*answer.addresses, answer.ttl};
+}
+
+void Network::Move(size_t node, const SocketAddress& address) {
+  node_at_.erase(AddressOf(node));
+  moved_[node] = address;
+  node_at_[address] = node;
 }
 
 void Network::Configure(size_t index) {
@@ -349,8 +371,15 @@ void Network::Transmit(size_t from, const SocketAddress& to, absl::Span<const ui
     return;
   }
   const auto found = node_at_.find(to);
-  if (found == node_at_.end() || found->second == from) return;
+  if (found == node_at_.end()) return;
   const size_t node = found->second;
+  if (node == from) {
+    After(options_.link.delay,
+          [this, node, source, copy = std::vector<uint8_t>(payload.begin(), payload.end())] {
+            Deliver(node, source, copy);
+          });
+    return;
+  }
   if (cut_.contains(Pair(from, node))) return;
   Link& link = links_[{from, node}];
   if (IsDead(link, payload)) return;

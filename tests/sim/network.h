@@ -76,12 +76,27 @@ class Network {
   const flood::NodeStats& stats(size_t node) const { return nodes_[node]->node->stats(); }
   transport::PeerTransport& transport(size_t node) { return *nodes_[node]->transport; }
   NodeKey KeyOf(size_t node) const { return nodes_[node]->key; }
-  static SocketAddress AddressOf(size_t node);
+  static SocketAddress FirstAddressOf(size_t node);
+  SocketAddress AddressOf(size_t node) const;
   // Loses all that it knew, without a word; its core notices.
   void StopNode(size_t node);
   // With the same key and another nonce; its core attaches.
   void StartNode(size_t node);
   void AddPeer(size_t node, const SocketAddress& address);  // configures one more, by the operator
+  // What a look-up gives from now on. Without an entry here "node-3" is node 3's address, for a
+  // minute.
+  struct Answer {
+    absl::StatusOr<std::vector<SocketAddress>> addresses;
+    Duration ttl = std::chrono::minutes(1);
+  };
+  void SetName(const std::string& host, Answer answer) { names_[host] = std::move(answer); }
+  uint64_t lookups() const { return lookups_; }
+  // Replaces what the node's file configures: names or literals, with or without a pin.
+  void SetPeers(size_t node, std::vector<flood::PeerEntry> entries) {
+    Input(node, flood::ConfigurePeers{flood::PeerEntrySource::kFile, std::move(entries)});
+  }
+  // Where the node is from its next start on; nothing reaches its old address any more.
+  void Move(size_t node, const SocketAddress& address);
   // `node` closes its connection to `other`, by its operator.
   void DropPeer(size_t node, size_t other);
 
@@ -151,6 +166,7 @@ class Network {
 
   static std::pair<size_t, size_t> Pair(size_t a, size_t b) { return std::minmax(a, b); }
   void Configure(size_t node);
+  absl::StatusOr<ResolvedHost> LookUp(const std::string& host) const;
   void Input(size_t node, flood::CoreInput input);
   void Transmit(size_t from, const SocketAddress& to, absl::Span<const uint8_t> payload);
   void Deliver(size_t to, const SocketAddress& from, const std::vector<uint8_t>& payload);
@@ -176,6 +192,9 @@ class Network {
   std::set<std::pair<size_t, size_t>> cut_;
   std::map<SocketAddress, size_t> node_at_;
   std::map<SocketAddress, Host> hosts_;
+  std::map<size_t, SocketAddress> moved_;
+  std::map<std::string, Answer> names_;
+  uint64_t lookups_ = 0;
   Duration ledger_interval_{};
   LedgerSeq slot_;
   uint64_t starts_ = 0;

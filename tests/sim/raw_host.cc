@@ -48,7 +48,7 @@ void RawHost::Flush() { raw_->WriteTurn(net_.now(), *this); }
 
 bool RawHost::Join(size_t node) {
   const uint64_t before = net_.stats(node).peers.connected;
-  raw_->Dial(net_.now(), Network::AddressOf(node));
+  raw_->Dial(net_.now(), net_.AddressOf(node));
   Flush();
   return net_.RunUntil(
       [&] { return raw_->greeted() && net_.stats(node).peers.connected == before + 1; },

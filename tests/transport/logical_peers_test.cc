@@ -158,6 +158,58 @@ TEST(LogicalPeers, ADeadPathIsDialledAgainAndAgain) {
   }
 }
 
+// It is told once that the peer is silent, and once that it is not any more.
+TEST(LogicalPeers, SilenceAndItsEndAreTold) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Run(1s);
+  bool dead = true;
+  net.set_filter([&](size_t, size_t, size_t) { return !dead; });
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Bytes::Copy("vote")});
+  net.Run(kRivalDialAfter - 10ms);
+  EXPECT_EQ(net.Count<PeerSilent>(0), 0u);
+  net.Run(20ms);
+  ASSERT_EQ(net.Count<PeerSilent>(0), 1u);
+  EXPECT_TRUE(net.All<PeerSilent>(0)[0].silent);
+  net.Run(3s);
+  EXPECT_EQ(net.Count<PeerSilent>(0), 1u);
+  dead = false;
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<PeerSilent>(0) == 2; }, 10s));
+  EXPECT_FALSE(net.All<PeerSilent>(0)[1].silent);
+  EXPECT_EQ(net.Count<PeerSilent>(1), 0u);  // it had nothing outstanding
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 0u);
+}
+
+// Its close is lost: what its Goaway said counts all the same.
+TEST(LogicalPeers, AGoawaysTimeCountsWithoutItsClose) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(0, 1));
+  net.Run(1s);
+  net.at(1).StartDrain(net.now(), "maintenance", 7s);
+  net.Do(1, SendControl{*net.PeerAt(1, 0), CoreStatus{true}});  // writes
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<ControlReceived>(0) == 1; }, 1s));
+  net.set_filter([](size_t, size_t, size_t) { return false; });
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<PeerDisconnected>(0) == 1; }, 60s));
+  const PeerDisconnected gone = net.All<PeerDisconnected>(0)[0];
+  EXPECT_EQ(gone.reason, CloseReason::kIdleTimeout);
+  EXPECT_FALSE(gone.by_peer);
+  EXPECT_EQ(gone.redial_after, 7s);
+}
+
+// What is found at our own address is ourselves, whatever key was expected there.
+TEST(LogicalPeers, OurOwnAddressIsSelfWhateverIsPinned) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode();
+  net.AddNode();
+  net.Connect(0, 0, net.KeyOf(1));
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<DialEnded>(0) == 1; }, 5s));
+  EXPECT_EQ(net.All<DialEnded>(0)[0].reason, CloseReason::kSelf);
+}
+
 // Two connections that a peer without manners dialled: the second one is the one in use.
 class TwoConnectionsTest : public testing::Test {
  protected:

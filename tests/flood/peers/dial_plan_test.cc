@@ -31,12 +31,34 @@ class DialPlanTest : public testing::Test {
  protected:
   ~DialPlanTest() override { plan_.CheckInvariants(); }
 
+  // With the entry's port or without one: then services are asked for, too.
+  void Resolve(const std::string& host, const std::vector<std::string>& addresses,
+               bool services = false, Duration ttl = 10min) {
+    plan_.OnDeadline(now_, out_);  // asks
+    ResolvedHost resolved{{}, ttl};
+    for (const std::string& address : addresses) {
+      resolved.addresses.push_back(SocketAddress::Parse(address).value());
+    }
+    plan_.OnResolved(now_, {host, services}, resolved, out_);
+  }
+  // Names asked for by now, since the last call of this or of Dialled().
+  std::vector<std::string> Asked() {
+    plan_.OnDeadline(now_, out_);
+    std::vector<std::string> hosts;
+    for (const Action& action : out_) {
+      const auto* resolve = std::get_if<ResolveHost>(&action);
+      if (resolve != nullptr) hosts.push_back(resolve->host);
+    }
+    std::erase_if(out_, [](const Action& a) { return std::holds_alternative<ResolveHost>(a); });
+    return hosts;
+  }
   std::vector<std::string> Configure(std::vector<PeerEntry> entries,
                                      bool disconnect_removed = false,
                                      PeerEntrySource source = PeerEntrySource::kFile) {
     plan_.Configure(now_, {source, std::move(entries), disconnect_removed}, out_);
     const auto answers = Outputs<PeersConfigured>(out_);
     EXPECT_EQ(answers.size(), 1u);
+    applied_ = !answers.empty() && answers[0].applied;
     std::erase_if(out_, [](const Action& a) { return std::holds_alternative<CoreOutput>(a); });
     return answers.empty() ? std::vector<std::string>{} : answers[0].refusals;
   }
@@ -55,7 +77,7 @@ class DialPlanTest : public testing::Test {
   void End(const std::string& address, CloseReason reason,
            std::optional<NodeKey> key = std::nullopt) {
     const Dial& dial = last_dial_.at(address);
-    plan_.OnDialEnded(now_, {dial.dial, dial.address, reason, key, ""}, out_);
+    plan_.OnDialEnded(now_, {dial.dial, dial.address, reason, key, ""});
   }
   PeerInfo Info(const std::string& address, NodeKey key, bool inbound = false,
                 uint16_t listen = 0) {
@@ -87,8 +109,23 @@ class DialPlanTest : public testing::Test {
     return {};
   }
 
+  OperatorAnswered::Outcome Connect(const PeerEntry& entry) {
+    plan_.Connect(now_, {entry}, out_);
+    const auto answers = Outputs<OperatorAnswered>(out_);
+    EXPECT_EQ(answers.size(), 1u);
+    std::erase_if(out_, [](const Action& a) { return std::holds_alternative<CoreOutput>(a); });
+    return answers.at(0).outcome;
+  }
+  void Disconnected(const std::string& address, NodeKey key,
+                    CloseReason reason = CloseReason::kNone) {
+    PeerDisconnected gone;
+    gone.reason = reason;
+    plan_.OnPeerDisconnected(now_, Info(address, key), gone);
+  }
+
+  bool applied_ = false;
   Limits limits_;
-  PeerStats stats_;
+  NodeStats stats_;
   DialPlan plan_{limits_, Key(99), 11625, Random(7), stats_};
   ActionList out_;
   std::map<std::string, Dial> last_dial_;
@@ -102,18 +139,33 @@ TEST_F(DialPlanTest, LiteralsAreDialledAtOnceWithTheDefaultPort) {
 }
 
 TEST_F(DialPlanTest, AWrongEntryIsRefusedByNameAndNothingChanges) {
-  Configure({Entry("192.0.2.9")});
+  Configure({Entry("192.0.2.9")}, false, PeerEntrySource::kCore);
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.9:11625"));
   const auto refusals =
-      Configure({Entry(""), Entry("192.0.2.1"), Entry("192.0.2.2", 0), Entry("a", 1, Key(99))});
+      Configure({Entry(""), Entry("192.0.2.1"), Entry("192.0.2.2", 0), Entry("a", 1, Key(99))},
+                false, PeerEntrySource::kCore);
+  EXPECT_FALSE(applied_);
   EXPECT_THAT(refusals[0], HasSubstr("expected HOST"));
   EXPECT_EQ(refusals[1], "");
   EXPECT_THAT(refusals[2], HasSubstr("port 0"));
   EXPECT_THAT(refusals[3], HasSubstr("own key"));
   EXPECT_THAT(Dialled(), IsEmpty());
   EXPECT_EQ(plan_.target_count(), 1u);
-  EXPECT_THAT(Configure({}), IsEmpty());
+  EXPECT_THAT(Configure({}, false, PeerEntrySource::kCore), IsEmpty());
+  EXPECT_TRUE(applied_);
   EXPECT_EQ(plan_.target_count(), 0u);
+}
+
+// One file for all nodes of a network: each leaves itself out. Anything else wrong still refuses.
+TEST_F(DialPlanTest, AFileMayNameOurselves) {
+  const auto refusals = Configure({Entry("192.0.2.1", 1, Key(99)), Entry("192.0.2.2", 1)});
+  EXPECT_TRUE(applied_);
+  EXPECT_THAT(refusals[0], HasSubstr("own key"));
+  EXPECT_EQ(refusals[1], "");
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:1"));
+  Configure({Entry("192.0.2.1", 1, Key(99)), Entry("192.0.2.3", 0)});
+  EXPECT_FALSE(applied_);
+  EXPECT_EQ(plan_.target_count(), 1u);
 }
 
 TEST_F(DialPlanTest, FailuresBackOffWithinTheirCapsForEver) {
@@ -175,21 +227,20 @@ TEST_F(DialPlanTest, WhoDialledUsIsNotDialled) {
   EXPECT_TRUE(plan_.IsConfigured(Info("192.0.2.1:40000", Key(1), true, 7)));
   EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:40000", Key(5), true, 8)));
   plan_.OnPeerConnected(now_, Info("198.51.100.9:1", Key(3), true, 9));
-  plan_.OnResolved(now_, "host", std::vector<SocketAddress>{SocketAddress::V4(0xc0000203, 0)},
-                   out_);
+  EXPECT_TRUE(plan_.IsConfigured(Info("198.51.100.9:1", Key(3), true, 9)));  // not resolved yet
+  Resolve("host", {"192.0.2.3:0"});
   EXPECT_THAT(Dialled(), IsEmpty());  // its pinned key is connected, from another address
 }
 
-// The address turns out to be another way to a peer that is connected: it is left alone, and no
-// event tells when it is wanted again.
+// The address is refused because its key is shared with a peer that is connected: it is left alone
+// while that one is, and no event tells when it is wanted again.
 TEST_F(DialPlanTest, TheSweepDialsWhatAnEventMissed) {
   Configure({Entry("192.0.2.1", 1)});
   Dialled();
-  End("192.0.2.1:1", CloseReason::kUnreachable);
   const PeerInfo elsewhere = Info("198.51.100.9:1", Key(3), true, 9);
   plan_.OnPeerConnected(now_, elsewhere);
-  Configure({Entry("192.0.2.1", 1, Key(3))}, false, PeerEntrySource::kCore);
-  now_ += limits_.redial_min;
+  End("192.0.2.1:1", CloseReason::kKeyShared, Key(3));
+  now_ += kKeySharedBackoff + limits_.redial_min;
   EXPECT_THAT(Dialled(), IsEmpty());
   plan_.OnPeerDisconnected(now_, elsewhere, PeerDisconnected{});
   EXPECT_THAT(Dialled(), IsEmpty());
@@ -197,15 +248,18 @@ TEST_F(DialPlanTest, TheSweepDialsWhatAnEventMissed) {
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1"));
 }
 
-TEST_F(DialPlanTest, OurselvesAreRememberedAndTheSweepCatchesTheRest) {
+TEST_F(DialPlanTest, OurselvesAreLeftAloneForAWhile) {
   Configure({Entry("192.0.2.1", 1), Entry("192.0.2.2", 1)});
   Dialled();
   End("192.0.2.1:1", CloseReason::kSelf);
+  const Time known_at = now_;
   End("192.0.2.2:1", CloseReason::kHandshakeTimeout);
   now_ += kSweepEvery;
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:1"));
-  now_ += 1h;
+  now_ = known_at + kSelfFor - 1ns;
   EXPECT_THAT(Dialled(), IsEmpty());
+  now_ = known_at + kSelfFor;
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1"));  // somebody else may be there by now
 }
 
 TEST_F(DialPlanTest, SharedKeyWaitsAMinute) {
@@ -218,49 +272,62 @@ TEST_F(DialPlanTest, SharedKeyWaitsAMinute) {
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1"));
 }
 
-TEST_F(DialPlanTest, NamesAreResolvedToAllTheirAddressesAndAgainAfterThreeFailures) {
+TEST_F(DialPlanTest, NamesAreResolvedToAllTheirAddressesAndAgainFromTheThirdTry) {
   Configure({Entry("service", 7)});
-  ASSERT_EQ(out_.size(), 1u);
-  EXPECT_EQ(std::get<ResolveHost>(out_[0]).host, "service");
-  out_.clear();
-  plan_.OnResolved(now_, "service",
-                   std::vector<SocketAddress>{SocketAddress::V4(0xc0000201, 0),
-                                              SocketAddress::V4(0xc0000202, 0)},
-                   out_);
+  EXPECT_THAT(Asked(), ElementsAre("service"));
+  Resolve("service", {"192.0.2.1:0", "192.0.2.2:0"});
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:7", "192.0.2.2:7"));
   Connected("192.0.2.2:7", Key(2));
   now_ += kResolveEvery;
-  for (int i = 0; i < 3; ++i) {
-    End("192.0.2.1:7", CloseReason::kUnreachable);
-    EXPECT_EQ(std::any_of(out_.begin(), out_.end(),
-                          [](const Action& a) { return std::holds_alternative<ResolveHost>(a); }),
-              i == 2);
-    NextDialled();
-  }
-  plan_.OnResolved(now_, "service", std::vector<SocketAddress>{SocketAddress::V4(0xc0000203, 0)},
-                   out_);
+  End("192.0.2.1:7", CloseReason::kUnreachable);
+  EXPECT_THAT(Asked(), IsEmpty());
+  NextDialled();
+  End("192.0.2.1:7", CloseReason::kUnreachable);
+  EXPECT_THAT(Asked(), ElementsAre("service"));  // two have failed
+  Resolve("service", {"192.0.2.3:0"});
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.3:7"));
+}
+
+TEST_F(DialPlanTest, ADisconnectAsksTheNameThatLedThere) {
+  Configure({Entry("service", 7), Entry("other", 7), Entry("pinned", 7, Key(3))});
+  Resolve("service", {"192.0.2.1:0"});
+  Resolve("other", {"192.0.2.2:0"});
+  Dialled();
+  Connected("192.0.2.1:7", Key(1));
+  Connected("192.0.2.2:7", Key(2));
+  now_ += 1min;
+  Disconnected("192.0.2.1:7", Key(1), CloseReason::kIdleTimeout);
+  EXPECT_THAT(Asked(), ElementsAre("service"));
+}
+
+// Without a port the entry's services count, with the ports that they say.
+TEST_F(DialPlanTest, ANameWithoutAPortAsksForServices) {
+  Configure({Entry("service"), Entry("service", 7)});
+  Resolve("service", {"192.0.2.1:9000", "192.0.2.2:0"}, /*services=*/true);
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:9000", "192.0.2.2:11625"));
+  Resolve("service", {"192.0.2.1:0"});
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:7"));
 }
 
 // A name that gives other addresses each time takes nothing from the peer that it led to.
 TEST_F(DialPlanTest, ConnectedStaysConfiguredWhenItsNameNoLongerGivesIt) {
   Configure({Entry("service", 7)});
-  const auto resolve = [&](uint32_t last_byte) {
-    plan_.OnResolved(now_, "service",
-                     std::vector<SocketAddress>{SocketAddress::V4(0xc0000200 + last_byte, 0)},
-                     out_);
+  const auto resolve = [&](const std::string& address) {
+    now_ += 11min;
+    Resolve("service", {address});
     return Dialled();
   };
-  EXPECT_THAT(resolve(1), ElementsAre("192.0.2.1:7"));
+  EXPECT_THAT(resolve("192.0.2.1:0"), ElementsAre("192.0.2.1:7"));
   Connected("192.0.2.1:7", Key(1));
-  EXPECT_THAT(resolve(2), ElementsAre("192.0.2.2:7"));
-  EXPECT_THAT(resolve(3), ElementsAre("192.0.2.3:7"));
-  EXPECT_EQ(plan_.target_count(), 2u);  // the second was not connected: it is forgotten
+  EXPECT_THAT(resolve("192.0.2.2:0"), ElementsAre("192.0.2.2:7"));
+  EXPECT_THAT(resolve("192.0.2.3:0"), ElementsAre("192.0.2.3:7"));
+  EXPECT_EQ(plan_.target_count(), 2u);  // the second was not connected
   EXPECT_TRUE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
   std::vector<PeerView> views(1);
   views[0].key = Key(1);
   plan_.Describe(views);
   EXPECT_EQ(views[0].configured, "service");
+  EXPECT_EQ(views.size(), 2u);
   plan_.OnPeerDisconnected(now_, Info("192.0.2.1:7", Key(1)), PeerDisconnected{});
   EXPECT_EQ(plan_.target_count(), 1u);
   EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
@@ -268,38 +335,195 @@ TEST_F(DialPlanTest, ConnectedStaysConfiguredWhenItsNameNoLongerGivesIt) {
   EXPECT_THAT(Dialled(), IsEmpty());
 }
 
+// What a name gives, takes away and gives again waits for what it had to wait for.
+TEST_F(DialPlanTest, ATargetThatComesBackKeepsItsBackOff) {
+  Configure({Entry("service", 7)});
+  Resolve("service", {"192.0.2.1:0", "192.0.2.2:0"});
+  Dialled();
+  for (int failure = 0; failure < 8; ++failure) {
+    End("192.0.2.1:7", CloseReason::kUnreachable);
+    NextDialled();
+  }
+  End("192.0.2.1:7", CloseReason::kUnreachable);
+  End("192.0.2.2:7", CloseReason::kSelf);
+  now_ += 11min - kLeftFor + kResolveEvery;
+  Dialled();
+  const auto give = [&](const std::vector<std::string>& addresses) {
+    Resolve("service", addresses, false, 1s);
+    now_ += 1200ms;
+    return Dialled();
+  };
+  give({"192.0.2.3:0"});
+  EXPECT_EQ(plan_.target_count(), 1u);
+  give({"192.0.2.2:0", "192.0.2.3:0"});
+  std::vector<PeerView> views;
+  plan_.Describe(views);
+  ASSERT_EQ(views.size(), 2u);
+  EXPECT_EQ(views[0].last_reason, CloseReason::kSelf);
+  ASSERT_TRUE(views[0].next_try);
+  EXPECT_GT(*views[0].next_try, now_ + 1min);
+  give({"192.0.2.3:0"});
+  now_ += kLeftFor;
+  Dialled();
+  Dialled();
+  EXPECT_THAT(give({"192.0.2.2:0", "192.0.2.3:0"}), testing::Contains("192.0.2.2:7"));
+}
+
+TEST_F(DialPlanTest, WhatIsRememberedOfTargetsThatLeftIsBounded) {
+  std::vector<PeerEntry> entries;
+  for (int i = 0; i < 40; ++i) entries.push_back(Entry("name" + std::to_string(i), 7));
+  Configure(entries);
+  for (uint32_t round = 0; round < 2; ++round) {
+    for (uint32_t i = 0; i < 40; ++i) {
+      ResolvedHost resolved{{}, 1s};
+      for (uint32_t k = 0; k < kAddressesPerNameMax; ++k) {
+        resolved.addresses.push_back(
+            SocketAddress::V4(0x0a000000 + ((round * 40 + i) << 8) + k, 0));
+      }
+      while (!plan_.NextDeadline() || *plan_.NextDeadline() > now_) now_ += 1ms;
+      plan_.OnDeadline(now_, out_);
+      plan_.OnResolved(now_, {"name" + std::to_string(i), false}, resolved, out_);
+      plan_.CheckInvariants();  // the bound
+    }
+    now_ += 2s;
+    plan_.OnDeadline(now_, out_);
+    now_ += 1s;
+    plan_.OnDeadline(now_, out_);
+  }
+  EXPECT_EQ(plan_.target_count(), 40 * kAddressesPerNameMax);
+}
+
 TEST_F(DialPlanTest, ATargetGoesWithItsEntryThoughItIsConnected) {
   Configure({Entry("service", 7)});
-  plan_.OnResolved(now_, "service", std::vector<SocketAddress>{SocketAddress::V4(0xc0000201, 0)},
-                   out_);
+  Resolve("service", {"192.0.2.1:0"});
   Dialled();
   Connected("192.0.2.1:7", Key(1));
   Configure({Entry("service", 8)});
   EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
 }
 
-TEST_F(DialPlanTest, FailedResolutionIsRetriedWithoutEnd) {
-  Configure({Entry("nowhere", 7)});
-  out_.clear();
+TEST_F(DialPlanTest, BothFamiliesOfANameAreRaced) {
+  Configure({Entry("dual", 7), Entry("four", 7)});
+  Resolve("dual", {"192.0.2.1:0", "[2001:db8::1]:0"});
+  Resolve("four", {"192.0.2.9:0"});
+  EXPECT_THAT(Dialled(), testing::UnorderedElementsAre("192.0.2.9:7", "[2001:db8::1]:7"));
+  now_ += kOtherFamilyAfter - 1ns;
+  EXPECT_THAT(Dialled(), IsEmpty());
+  now_ += 1ns;
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:7"));
+  // v4 works: the name's next address over it goes first, and so does the redial of the key.
+  plan_.OnPeerConnected(now_, Info("192.0.2.1:7", Key(1)));
+  End("192.0.2.1:7", CloseReason::kNone, Key(1));
+  End("[2001:db8::1]:7", CloseReason::kDuplicate, Key(1));
+  now_ += 11min;
+  Resolve("dual", {"192.0.2.1:0", "192.0.2.2:0", "[2001:db8::1]:0", "[2001:db8::2]:0"});
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:7"));
+  now_ += kOtherFamilyAfter;
+  EXPECT_THAT(Dialled(), testing::Contains("[2001:db8::2]:7"));
+  Disconnected("192.0.2.1:7", Key(1), CloseReason::kStatelessReset);
+  EXPECT_THAT(NextDialled(), ElementsAre("192.0.2.1:7"));
+  const Time first = now_;
+  EXPECT_THAT(NextDialled(), ElementsAre("[2001:db8::1]:7"));
+  EXPECT_EQ(now_ - first, kOtherFamilyAfter);
+}
+
+TEST_F(DialPlanTest, ARestartedPeerIsBackSoonHoweverOftenItFailed) {
+  Configure({Entry("192.0.2.1", 1)});
+  Dialled();
   for (int i = 0; i < 10; ++i) {
-    plan_.OnResolved(now_, "nowhere", absl::NotFoundError("NXDOMAIN"), out_);
-    const Time failed_at = now_;
-    now_ = plan_.NextDeadline().value();
-    EXPECT_GE(now_ - failed_at, kResolveBackoffMin);
-    EXPECT_LE(now_ - failed_at, kResolveBackoffMax);
-    plan_.OnDeadline(now_, out_);
-    ASSERT_EQ(out_.size(), 1u) << i;
-    out_.clear();
+    End("192.0.2.1:1", CloseReason::kUnreachable);
+    NextDialled();
+  }
+  for (const CloseReason reason :
+       {CloseReason::kStatelessReset, CloseReason::kReplaced, CloseReason::kGoaway}) {
+    for (int i = 0; i < 20; ++i) {
+      Connected("192.0.2.1:1", Key(1));
+      now_ += 1ms;
+      Disconnected("192.0.2.1:1", Key(1), reason);
+      const Time left = now_;
+      EXPECT_THAT(NextDialled(), ElementsAre("192.0.2.1:1"));
+      EXPECT_LE(now_ - left, limits_.redial_min);
+    }
   }
 }
 
-TEST_F(DialPlanTest, AddressesOfANameAreBounded) {
-  Configure({Entry("huge", 7)});
-  out_.clear();
-  std::vector<SocketAddress> addresses;
-  for (uint32_t i = 0; i < 100; ++i) addresses.push_back(SocketAddress::V4(0x0a000000 + i, 0));
-  plan_.OnResolved(now_, "huge", addresses, out_);
-  EXPECT_EQ(Dialled().size(), kAddressesPerNameMax);
+// The peer lives behind a name, with a pin or known by its key; it is silent, and has moved.
+TEST_F(DialPlanTest, ASilentPeerIsLookedForElsewhere) {
+  for (const bool pinned : {false, true}) {
+    const std::string host = pinned ? "pinned" : "plain";
+    const auto at = [&](int n) { return "192.0.2." + std::to_string(n + (pinned ? 10 : 0)); };
+    const NodeKey key = Key(pinned ? 2 : 1);
+    Configure({Entry(host, 7, pinned ? std::optional(key) : std::nullopt), Entry(at(3), 7, key)});
+    Resolve(host, {at(1) + ":0"});
+    EXPECT_EQ(Dialled().size(), 2u);
+    Connected(at(1) + ":7", key);
+    End(at(3) + ":7", CloseReason::kUnreachable);
+    now_ += 1min;
+    EXPECT_THAT(Dialled(), IsEmpty());
+    EXPECT_THAT(Asked(), IsEmpty());
+
+    plan_.OnPeerSilent(now_, key, true);
+    EXPECT_THAT(Asked(), ElementsAre(host));
+    Resolve(host, {at(1) + ":0"});  // not yet: it is asked again
+    EXPECT_THAT(Dialled(), ElementsAre(at(3) + ":7"));
+    End(at(3) + ":7", CloseReason::kUnreachable);
+    now_ += kResolveEvery;
+    EXPECT_THAT(Asked(), ElementsAre(host));
+    Resolve(host, {at(2) + ":0"});
+    EXPECT_THAT(Dialled(), testing::Contains(at(2) + ":7"));
+    // It is heard of again where it was: nothing else is dialled.
+    plan_.OnPeerSilent(now_, key, false);
+    End(at(2) + ":7", CloseReason::kUnreachable);
+    now_ += kSweepEvery;
+    const auto dialled = Dialled();
+    EXPECT_THAT(dialled, testing::Not(testing::Contains(at(3) + ":7")));
+    EXPECT_EQ(dialled.size(), pinned ? 0u : 1u);  // whose key the new one shows is not known
+  }
+}
+
+TEST_F(DialPlanTest, DialsAreBegunInBatchesPreferredFirst) {
+  std::vector<PeerEntry> entries;
+  for (uint16_t port = 1; port <= 200; ++port) {
+    entries.push_back(Entry("192.0.2.1", port));
+    entries.back().preferred = port > 195;
+  }
+  Configure(entries);
+  std::vector<std::string> dialled = Dialled();
+  EXPECT_EQ(dialled.size(), kDialsPerBatch);
+  EXPECT_EQ(dialled[0], "192.0.2.1:196");
+  EXPECT_EQ(dialled[5], "192.0.2.1:1");
+  EXPECT_THAT(Dialled(), IsEmpty());
+  EXPECT_EQ(plan_.NextDeadline(), now_ + kBatchPause);
+  size_t total = dialled.size();
+  for (int batch = 0; batch < 100; ++batch) {
+    now_ += kBatchPause;
+    total += Dialled().size();
+  }
+  EXPECT_EQ(total, kDialsOpenMax);
+  EXPECT_GT(*plan_.NextDeadline(), now_);  // the sweep's, not that of what cannot be dialled
+  End("192.0.2.1:1", CloseReason::kUnreachable);
+  EXPECT_EQ(Dialled().size(), 1u);
+}
+
+TEST_F(DialPlanTest, APinThatChangesHoldsAtOnce) {
+  Configure({Entry("192.0.2.1", 1, Key(1)), Entry("192.0.2.2", 1, Key(7)), Entry("192.0.2.3", 1)});
+  Dialled();
+  Connected("192.0.2.3:1", Key(3));
+  for (int i = 0; i < 8; ++i) {
+    End("192.0.2.1:1", CloseReason::kWrongKey, Key(2));
+    NextDialled();
+  }
+  End("192.0.2.1:1", CloseReason::kWrongKey, Key(2));
+  // Gone, changed under a dial, and new under a connection.
+  Configure({Entry("192.0.2.1", 1), Entry("192.0.2.2", 1, Key(8)), Entry("192.0.2.3", 1, Key(4))});
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1", "192.0.2.3:1"));
+  EXPECT_EQ(last_dial_.at("192.0.2.1:1").pinned_key, std::nullopt);
+  EXPECT_EQ(last_dial_.at("192.0.2.3:1").pinned_key, Key(4));
+  plan_.OnPeerConnected(now_, Info("192.0.2.2:1", Key(7)));
+  End("192.0.2.2:1", CloseReason::kNone, Key(7));
+  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:1"));
+  EXPECT_EQ(last_dial_.at("192.0.2.2:1").pinned_key, Key(8));
+  EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.2:1", Key(7))));
 }
 
 TEST_F(DialPlanTest, RemovedIsNotRedialledAndDisconnectedOnlyIfSaid) {
@@ -316,16 +540,48 @@ TEST_F(DialPlanTest, RemovedIsNotRedialledAndDisconnectedOnlyIfSaid) {
 }
 
 TEST_F(DialPlanTest, SourcesAddUpAndTheOperatorsPeerCanBeForgotten) {
+  using Outcome = OperatorAnswered::Outcome;
   Configure({Entry("192.0.2.1", 1)});
   Configure({Entry("192.0.2.2", 1)}, false, PeerEntrySource::kCore);
-  plan_.Connect(now_, {Entry("192.0.2.3", 1)}, out_);
-  plan_.Connect(now_, {Entry("192.0.2.4", 1)}, out_);
+  EXPECT_EQ(Connect(Entry("192.0.2.3", 1)), Outcome::kDone);
+  EXPECT_EQ(Connect(Entry("192.0.2.4", 1)), Outcome::kDone);
+  EXPECT_EQ(Connect(Entry("192.0.2.4", 1)), Outcome::kDone);  // again
+  EXPECT_EQ(Connect(Entry("192.0.2.5", 0)), Outcome::kRefused);
   EXPECT_EQ(Dialled().size(), 4u);
   Connected("192.0.2.3:1", Key(3));
-  plan_.Forget(Key(3), out_);
+  EXPECT_TRUE(plan_.Forget(now_, {Key(3)}, out_));
+  EXPECT_FALSE(plan_.Forget(now_, {Key(3)}, out_));
   EXPECT_EQ(plan_.target_count(), 3u);
   Configure({}, false, PeerEntrySource::kCore);
   EXPECT_EQ(plan_.target_count(), 2u);
+  // One that never connected, by what was said to connect it.
+  EXPECT_FALSE(plan_.Forget(now_, {Entry("192.0.2.4", 2)}, out_));
+  EXPECT_TRUE(plan_.Forget(now_, {Entry("192.0.2.4", 1)}, out_));
+  EXPECT_EQ(plan_.target_count(), 1u);
+}
+
+// By its entry a peer goes, too; not if another entry leads to it.
+TEST_F(DialPlanTest, AForgottenEntryTakesItsPeersAlong) {
+  Configure({Entry("192.0.2.1", 1)});
+  Connect(Entry("192.0.2.1", 1));
+  Connect(Entry("service", 2));
+  Resolve("service", {"192.0.2.2:0"});
+  Dialled();
+  Connected("192.0.2.1:1", Key(1));
+  Connected("192.0.2.2:2", Key(2));
+  EXPECT_TRUE(plan_.Forget(now_, {Entry("192.0.2.1", 1)}, out_));
+  EXPECT_THAT(plan_.TakeRemoved(), IsEmpty());
+  EXPECT_TRUE(plan_.Forget(now_, {Entry("service", 2)}, out_));
+  EXPECT_THAT(plan_.TakeRemoved(), ElementsAre(Key(2)));
+}
+
+TEST_F(DialPlanTest, TheOperatorsPartIsBounded) {
+  for (uint16_t port = 1; port <= kEntryCountMax; ++port) {
+    ASSERT_EQ(Connect(Entry("192.0.2.1", port)), OperatorAnswered::Outcome::kDone);
+  }
+  EXPECT_EQ(Connect(Entry("192.0.2.1", kEntryCountMax + 1)), OperatorAnswered::Outcome::kFull);
+  EXPECT_EQ(Connect(Entry("192.0.2.1", 1)), OperatorAnswered::Outcome::kDone);  // there already
+  EXPECT_EQ(plan_.target_count(), kEntryCountMax);
 }
 
 // Transport keeps places for them, so it must know all of them, and only them, at every time.
@@ -342,15 +598,16 @@ TEST_F(DialPlanTest, TransportIsToldTheAddressesWheneverTheyChange) {
   };
   Configure({Entry("192.0.2.1", 1), Entry("name", 5)});
   EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1")));
-  plan_.OnResolved(now_, "name", {{SocketAddress::Parse("192.0.2.7:0").value()}}, out_);
+  Resolve("name", {"192.0.2.7:0"});
   EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.7:5")));
-  plan_.OnResolved(now_, "name", {{SocketAddress::Parse("192.0.2.7:0").value()}}, out_);
+  now_ += 11min;
+  Resolve("name", {"192.0.2.7:0"});
   EXPECT_THAT(told(), IsEmpty());
-  plan_.Connect(now_, {Entry("192.0.2.3", 1)}, out_);
+  Connect(Entry("192.0.2.3", 1));
   EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.3:1", "192.0.2.7:5")));
   Dialled();
   Connected("192.0.2.3:1", Key(3));
-  plan_.Forget(Key(3), out_);
+  plan_.Forget(now_, {Key(3)}, out_);
   EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.7:5")));
   Configure({});
   EXPECT_THAT(told(), ElementsAre(IsEmpty()));
@@ -360,8 +617,8 @@ TEST_F(DialPlanTest, TransportIsToldTheAddressesWheneverTheyChange) {
 TEST_F(DialPlanTest, DescribesEveryEntryHoweverFarItHasCome) {
   Configure({Entry("192.0.2.1", 1), Entry("192.0.2.2", 1), Entry("192.0.2.3", 1, Key(3)),
              Entry("fast", 5), Entry("lost", 5), Entry("slow", 5)});
-  plan_.OnResolved(now_, "fast", {{SocketAddress::Parse("192.0.2.7:0").value()}}, out_);
-  plan_.OnResolved(now_, "lost", absl::NotFoundError("no such name"), out_);
+  Resolve("fast", {"192.0.2.7:0"});
+  plan_.OnResolved(now_, {"lost", false}, absl::NotFoundError("no such name"), out_);
   EXPECT_EQ(Dialled().size(), 4u);
   Connected("192.0.2.1:1", Key(1));
   End("192.0.2.2:1", CloseReason::kWrongNetwork, Key(2));
