@@ -1,7 +1,6 @@
 """Handshakes that nobody goes on with, from machines that exist and from addresses that do not: an honest peer gets in
 all the same, and what they cost in memory is used again by the next."""
 
-import ctypes
 import os
 import socket
 import struct
@@ -11,10 +10,9 @@ import threading
 import time
 import unittest
 
-from lab import Lab, wait_until
+from lab import Lab, in_namespace, wait_until
 from node import PORT, Node
 
-CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns comes with Python 3.12
 HALF_OPEN = 300
 ADDRESSES = 20
 SPOOFED = 6000
@@ -34,29 +32,6 @@ def initials(count):
         made = made[2 + length:]
     assert len(datagrams) == count
     return datagrams
-
-
-def inside(namespace, work):
-    """Runs `work` in a thread that is in the namespace; a socket made there stays there."""
-    failed = []
-
-    def run():
-        try:
-            with open(f"/run/netns/{namespace}", "rb") as handle:
-                if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            work()
-        except Exception as error:  # told by join()
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def join():
-        thread.join()
-        if failed:
-            raise failed[0]
-    return join
 
 
 def checksum(data):
@@ -95,7 +70,7 @@ class Case(unittest.TestCase):
 
             watcher = threading.Thread(target=watch)
             watcher.start()
-            join = inside(attacker.namespace, lambda: attack(attacked.address))
+            join = in_namespace(attacker.namespace, lambda: attack(attacked.address))
             wait_until("the attack is felt", 10,
                        lambda: node.metrics()["overlay_quic_handshakes_total{begun}"] >= 32 or "few handshakes")
             peer.start(known=[node.entry]).ready()
@@ -105,7 +80,7 @@ class Case(unittest.TestCase):
             seen = node.metrics()
             self.assertEqual(len(node.connected()), 2)
             grew = worst[0] - before
-            inside(attacker.namespace, lambda: attack(attacked.address))()
+            in_namespace(attacker.namespace, lambda: attack(attacked.address))()
             grew_again = worst[0] - before - grew
             stop.set()
             watcher.join()

@@ -9,10 +9,14 @@ Machine i has 10.77.0.(i+1)/16 and fd77::(i+1)/64. Needs root and iproute2. Ever
 `with`, processes first.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns comes with Python 3.12
 
 
 def command(*words):
@@ -20,6 +24,31 @@ def command(*words):
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
+
+
+def in_namespace(namespace, work):
+    """Does `work` in a thread that is in the namespace; a socket made there stays there. Gives what waits for it and
+    gives its result."""
+    outcome = {}
+
+    def run():
+        try:
+            with open(f"/run/netns/{namespace}", "rb") as handle:
+                if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+            outcome["result"] = work()
+        except Exception as error:  # told by join()
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def join():
+        thread.join()
+        if "error" in outcome:
+            raise outcome["error"]
+        return outcome["result"]
+    return join
 
 
 class Machine:
