@@ -202,7 +202,7 @@ TEST_F(NodeDriverTest, EachActionGoesWhereItBelongs) {
   EXPECT_THAT(a_.TakeTape(), ElementsAre("configured", "resolve name", "! dial 10.0.0.9:11625"));
   EXPECT_EQ(a_.dials_before, 0u);
   EXPECT_EQ(a_.transport->stats().dials, 1u);
-  a_.driver->OnResolved(now_, {"name", true}, ResolvedHost{{AddressOf(8)}, 1min});
+  a_.driver->OnResolved(now_, {"name", false}, ResolvedHost{{AddressOf(8)}, 1min});
   EXPECT_THAT(a_.TakeTape(), ElementsAre("! dial 10.0.0.8:11625"));
   EXPECT_EQ(a_.transport->stats().dials, 2u);
 }
@@ -243,7 +243,7 @@ TEST_F(NodeDriverTest, AnAnswerFromWithinAResolveWaits) {
   a_.on_resolve = nullptr;
   a_.Configure(now_, {"x", "y"});
   for (const char* name : {"x", "y"}) {
-    a_.driver->OnResolved(now_, {name, true}, absl::NotFoundError("no such name"));
+    a_.driver->OnResolved(now_, {name, false}, absl::NotFoundError("no such name"));
   }
   a_.TakeTape();
   a_.on_resolve = answer;
@@ -260,7 +260,7 @@ TEST_F(NodeDriverTest, AnAnswerFromWithinAResolveWaits) {
 
 TEST_F(NodeDriverTest, TheEarlierDeadlineCountsAndNothingHappensBeforeIt) {
   a_.Configure(now_, {"10.0.0.9", "name"});
-  a_.driver->OnResolved(now_, {"name", true}, absl::NotFoundError("no such name"));
+  a_.driver->OnResolved(now_, {"name", false}, absl::NotFoundError("no such name"));
   a_.Turn(now_);
   a_.TakeTape();
   ASSERT_TRUE(a_.node->NextDeadline() && a_.transport->NextDeadline());
