@@ -7,9 +7,9 @@
 // Contract
 //   K1  At most one core is attached. CoreAttached begins a session, CoreDetached ends it;
 //       everything between belongs to it, and nothing comes outside but what is not a core's:
-//       the configured peers of file and operator, the bytes of the edge's queues, and an
-//       observer's TopQuery (without a fence, so answered at once). The edge checks session numbers
-//       and observers.
+//       the configured peers of file and operator, the targets, the bytes of the edge's queues, and
+//       an observer's TopQuery (without a fence, so answered at once). The edge checks session
+//       numbers and observers.
 //   K2  The edge has parsed and bounded what it hands over; flood answers what is wrong with a
 //       value inside by name (CoreRefused or the result of its kind) and goes on.
 //   K3  Envelopes and transactions for the core are pulled: flood hands over at most as many as it
@@ -177,6 +177,17 @@ struct ConfigurePeers {
   std::vector<PeerEntry> entries;
   bool disconnect_removed =
       false;  // else connections to removed entries are kept, and not redialled
+  // Of a core: over PeerTargets::closed, until its next ConfigurePeers.
+  std::optional<bool> closed = std::nullopt;
+};
+// Whom to admit (peers/admission.h). Replaces what was told before; of no session.
+struct PeerTargets {
+  size_t inbound_max = 64;  // peers that dialled us
+  size_t newcomers = 8;     // of those places, never held by peers of more than 10 minutes
+  bool closed = false;      // only keys that a configured entry pins
+};
+struct ConfigureTargets {
+  PeerTargets targets;
 };
 // Both are answered with OperatorAnswered.
 struct OperatorConnect {
@@ -199,7 +210,7 @@ using CoreInput =
     std::variant<CoreAttached, CoreDetached, CoreRoom, BroadcastEnvelope, RequestState, StateReply,
                  EnvelopeVerdict, SubmitTransactions, TransactionVerdicts, OfferChunk, FetchSet,
                  CancelFetch, LedgerClosed, TxSetExternalized, TopQuery, CancelTopQuery,
-                 ConfigurePeers, OperatorConnect, OperatorDisconnect, CoreQueues>;
+                 ConfigurePeers, OperatorConnect, OperatorDisconnect, CoreQueues, ConfigureTargets>;
 
 // ---- flood -> core
 // ----------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ struct PeerStats {
   uint64_t connected = 0;  // gauge
   uint64_t inbound = 0;    // gauge
   uint64_t dialling = 0;   // gauge
+  uint64_t known = 0;      // gauge: in the book, the connected ones included
   uint64_t dials = 0;
   uint64_t dials_failed = 0;
   std::array<uint64_t, kOffenceCount> offences{};

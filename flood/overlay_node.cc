@@ -24,6 +24,10 @@ struct Overloaded : Ts... {
 template <class... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;  // Clang 14 does not deduce it
 
+// How many that dialled us transport lets through beyond the limit, so that the directory can say
+// who goes for whom; each is gone within a round trip. Configured ones have places of their own.
+constexpr size_t kInboundUndecidedMax = 64;
+
 }  // namespace
 
 class OverlayNode::Impl {
@@ -36,7 +40,9 @@ class OverlayNode::Impl {
         scp_(limits_, window_, random.Fork("scp"), stats_.scp),
         tx_(limits_, stats_.tx),
         sets_(limits_, window_, stats_.sets, stats_.compute),
-        memory_(limits_) {}
+        memory_(limits_) {
+    targets_.inbound_max = limits_.inbound_peers_max;
+  }
 
   void OnPeerEvent(Time now, const PeerEvent& event, ActionList& out);
   void OnCoreInput(Time now, const CoreInput& input, ActionList& out);
@@ -44,7 +50,7 @@ class OverlayNode::Impl {
                   ActionList& out) {
     const size_t begin = out.size();
     dial_plan_.OnResolved(now, {asked.host, asked.services}, resolved, out);
-    ReconsiderConfigured(now);
+    ReconsiderConfigured(now, out);
     dial_plan_.OnDeadline(now, out);
     Settle(now, begin, out);
   }
@@ -59,6 +65,7 @@ class OverlayNode::Impl {
   const NodeStats& stats() const { return stats_; }
   std::vector<PeerView> ListPeers(Time now) const;
   std::vector<NameView> ListNames() const { return dial_plan_.ListNames(); }
+  PeerDirectory& directory() { return directory_; }
   TxTrace TraceTransaction(const TxHash& hash) const { return tx_.Trace(hash); }
   SetTrace TraceSet(const SetKey& key) const { return sets_.Trace(key); }
   void CheckInvariants() const;
@@ -82,11 +89,15 @@ class OverlayNode::Impl {
   void Handle(Time now, const TxSetExternalized& externalized, ActionList& out);
   void Handle(Time now, const ConfigurePeers& configure, ActionList& out);
   void Handle(Time now, const OperatorDisconnect& disconnect, ActionList& out);
+  void Handle(Time now, const ConfigureTargets& configure, ActionList& out);
+  bool RefuseUnpinned(const ConfigurePeers& configure, ActionList& out);
 
   void Heard(Time now, PeerId peer, const std::optional<EnvelopeHeard>& heard, ActionList& out);
   void WindowMoved(Time now, ActionList& out);
   void TellCorePresence(ActionList& out);
-  void ReconsiderConfigured(Time now);
+  ConfiguredAs HowConfigured(const PeerInfo& info) const;
+  void ReconsiderConfigured(Time now, ActionList& out);
+  void TellInboundLimit(ActionList& out);
   void DropRemoved(const char* why, ActionList& out);
   // ---- memory (R4)
   MemoryBytes MemoryHeld() const;
@@ -110,6 +121,9 @@ class OverlayNode::Impl {
   uint64_t core_queue_bytes_ = 0;
   bool more_to_free_ = false;
   bool core_present_ = false;
+  PeerTargets targets_;  // as configured; core_closed_ goes over its `closed`
+  std::optional<bool> core_closed_;
+  size_t inbound_limit_told_ = PeerTargets{}.inbound_max + kInboundUndecidedMax;  // as it begins
 };
 
 // ---- peers ------------------------------------------------------------------------------------
@@ -172,7 +186,7 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
 void OverlayNode::Impl::Handle(Time now, const PeerConnected& connected, ActionList& out) {
   const PeerId peer = connected.peer;
   const PeerInfo& info = connected.info;
-  if (!directory_.OnPeerConnected(now, connected, dial_plan_.IsConfigured(info), out)) return;
+  if (!directory_.OnPeerConnected(now, connected, HowConfigured(info), out)) return;
   dial_plan_.OnPeerConnected(now, info);
   scp_.OnPeerConnected(now, peer, info.key, out);  // asks for its state
   sets_.OnPeerConnected(now, peer, info.key, out);
@@ -258,7 +272,7 @@ void OverlayNode::Impl::OnCoreInput(Time now, const CoreInput& input, ActionList
                  [&](const CancelTopQuery& i) { tx_.OnCancelTopQuery(now, i); },
                  [&](const OperatorConnect& i) {
                    dial_plan_.Connect(now, i, out);
-                   ReconsiderConfigured(now);
+                   ReconsiderConfigured(now, out);
                    dial_plan_.OnDeadline(now, out);
                  },
                  [&](const CoreQueues& i) { core_queue_bytes_ = i.bytes; },
@@ -313,15 +327,17 @@ void OverlayNode::Impl::Handle(Time now, const TxSetExternalized& externalized, 
 }
 
 void OverlayNode::Impl::Handle(Time now, const ConfigurePeers& configure, ActionList& out) {
+  if (RefuseUnpinned(configure, out)) return;
   dial_plan_.Configure(now, configure, out);
-  ReconsiderConfigured(now);
+  if (configure.source == PeerEntrySource::kCore) core_closed_ = configure.closed;
+  ReconsiderConfigured(now, out);
   DropRemoved("no longer configured", out);
   dial_plan_.OnDeadline(now, out);
 }
 
 void OverlayNode::Impl::Handle(Time now, const OperatorDisconnect& disconnect, ActionList& out) {
   bool found = dial_plan_.Forget(now, disconnect, out);
-  ReconsiderConfigured(now);
+  ReconsiderConfigured(now, out);
   DropRemoved("by the operator", out);
   const auto* key = std::get_if<NodeKey>(&disconnect.whom);
   if (const auto peer = key == nullptr ? std::nullopt : directory_.FindKey(*key)) {
@@ -332,6 +348,26 @@ void OverlayNode::Impl::Handle(Time now, const OperatorDisconnect& disconnect, A
   using Outcome = OperatorAnswered::Outcome;
   out.push_back(CoreOutput(OperatorAnswered{found ? Outcome::kDone : Outcome::kNotFound, ""}));
   dial_plan_.OnDeadline(now, out);
+}
+
+void OverlayNode::Impl::Handle(Time now, const ConfigureTargets& configure, ActionList& out) {
+  targets_ = configure.targets;
+  ReconsiderConfigured(now, out);
+}
+
+// Closed, an entry without a key could never be admitted: its source hears so by name.
+bool OverlayNode::Impl::RefuseUnpinned(const ConfigurePeers& configure, ActionList& out) {
+  if (!configure.closed.value_or(targets_.closed)) return false;
+  PeersConfigured answer{configure.source, {}};
+  bool refused = false;
+  for (const PeerEntry& entry : configure.entries) {
+    std::string& refusal = answer.refusals.emplace_back();
+    if (entry.pinned_key) continue;
+    refusal = "\"" + entry.text + "\": the list is closed, expected G...@ and the address";
+    refused = true;
+  }
+  if (refused) out.push_back(CoreOutput(std::move(answer)));
+  return refused;
 }
 
 // ---- common -----------------------------------------------------------------------------------
@@ -356,9 +392,31 @@ void OverlayNode::Impl::DropRemoved(const char* why, ActionList& out) {
   }
 }
 
-void OverlayNode::Impl::ReconsiderConfigured(Time now) {
-  directory_.Reconsider(now,
-                        [this](const PeerInfo& info) { return dial_plan_.IsConfigured(info); });
+void OverlayNode::Impl::ReconsiderConfigured(Time now, ActionList& out) {
+  PeerTargets targets = targets_;
+  targets.closed = core_closed_.value_or(targets_.closed);
+  directory_.SetTargets(targets);
+  directory_.Reconsider(
+      now, [this](const PeerInfo& info) { return HowConfigured(info); }, out);
+}
+
+ConfiguredAs OverlayNode::Impl::HowConfigured(const PeerInfo& info) const {
+  ConfiguredAs configured;
+  configured.pinned = dial_plan_.IsPinned(info.key);
+  if (dial_plan_.IsPreferred(info)) {
+    configured.standing = Standing::kPreferred;
+  } else if (configured.pinned || dial_plan_.IsConfigured(info)) {
+    configured.standing = Standing::kConfigured;
+  }
+  return configured;
+}
+
+void OverlayNode::Impl::TellInboundLimit(ActionList& out) {
+  const size_t count =
+      directory_.targets().inbound_max + kInboundUndecidedMax + dial_plan_.target_count();
+  if (count == inbound_limit_told_) return;
+  inbound_limit_told_ = count;
+  out.emplace_back(PeerCommand(InboundLimit{count}));
 }
 
 // ---- memory -----------------------------------------------------------------------------------
@@ -438,6 +496,7 @@ void OverlayNode::Impl::Settle(Time now, size_t begin, ActionList& out) {
     }
     offences_.clear();
   }
+  TellInboundLimit(out);
   for (const PeerId peer : sets_.TakeServedBy()) directory_.OnFetch(now, peer, /*ok=*/true);
   for (size_t i = begin; i < out.size(); ++i) {
     const auto* command = std::get_if<PeerCommand>(&out[i]);
@@ -512,6 +571,11 @@ std::optional<Time> OverlayNode::NextDeadline() const { return impl_->NextDeadli
 const NodeStats& OverlayNode::stats() const { return impl_->stats(); }
 std::vector<PeerView> OverlayNode::ListPeers(Time now) const { return impl_->ListPeers(now); }
 std::vector<NameView> OverlayNode::ListNames() const { return impl_->ListNames(); }
+void OverlayNode::RestorePeers(Time now, WallTime wall, const PeerFile& file) {
+  impl_->directory().Restore(now, wall, file);
+}
+const PeerBook& OverlayNode::known_peers() const { return impl_->directory().book(); }
+uint64_t OverlayNode::known_peers_changes() const { return impl_->directory().changes(); }
 TxTrace OverlayNode::TraceTransaction(const TxHash& hash) const {
   return impl_->TraceTransaction(hash);
 }

@@ -39,6 +39,8 @@
 #include "flood/base/random.h"
 #include "flood/base/resolved_host.h"
 #include "flood/node_stats.h"
+#include "flood/peers/peer_book.h"
+#include "flood/peers/peer_file.h"
 #include "flood/peers/peer_view.h"
 #include "flood/trace.h"
 
@@ -75,6 +77,12 @@ class OverlayNode {
   std::vector<PeerView> ListPeers(Time now) const;
   // Every name of the configured peers.
   std::vector<NameView> ListNames() const;
+  // ---- the peers that are remembered over a restart (peers/peer_file.h)
+  // What an earlier process knew. Before the first input.
+  void RestorePeers(Time now, WallTime wall, const PeerFile& file);
+  const PeerBook& known_peers() const;
+  uint64_t known_peers_changes() const;  // grows as they change
+
   // Where it is; O(peers).
   TxTrace TraceTransaction(const TxHash& hash) const;
   SetTrace TraceSet(const SetKey& key) const;

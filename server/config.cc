@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -55,11 +56,17 @@ std::string Shown(const Setting& setting, const std::string& text) {
   return setting.secret ? "what is there (not shown)" : fmt::format("\"{}\"", text.substr(0, 128));
 }
 
+bool Apply(const Setting& setting, const std::vector<std::string>& values, Config& config) {
+  if (!setting.apply(config, values)) return false;
+  config.given[setting.name] = fmt::format("{}", fmt::join(values, ", "));
+  return true;
+}
+
 absl::Status ApplyText(const Setting& setting, const std::string& text, std::string_view where,
                        std::string_view name, Config& config) {
   const std::vector<std::string> values =
       setting.type == SettingType::kPeers ? SplitList(text) : std::vector<std::string>{text};
-  if (setting.apply(config, values)) return absl::OkStatus();
+  if (Apply(setting, values, config)) return absl::OkStatus();
   return Wrong(where, name, Shown(setting, text), setting.expected);
 }
 
@@ -131,7 +138,7 @@ absl::Status ApplyTable(const toml::table& table, const std::string& prefix,
                    fmt::format("the environment variable {}", setting->variable()));
     }
     const std::optional<std::vector<std::string>> values = Values(*setting, node);
-    if (!values || !setting->apply(config, *values))
+    if (!values || !Apply(*setting, *values, config))
       return Wrong(where, name, NodeText(node), setting->expected);
   }
   return absl::OkStatus();
@@ -209,7 +216,7 @@ absl::Status ApplyFlags(const std::vector<std::string>& flags, Config& config) {
 absl::StatusOr<Config> ParseConfig(const ConfigSources& sources, const std::string& file_path) {
   Config config;
   for (const Setting& setting : Settings()) {
-    if (!setting.default_text.empty() && !setting.apply(config, {setting.default_text})) {
+    if (!setting.default_text.empty() && !Apply(setting, {setting.default_text}, config)) {
       return absl::InternalError(fmt::format("the default of {} is not legal", setting.name));
     }
   }
@@ -236,6 +243,16 @@ absl::StatusOr<Config> ParseConfig(const ConfigSources& sources, const std::stri
     return Wrong("", "cache.guest_bytes_max",
                  fmt::format("{}", config.limits.set_cache_guest_bytes_max),
                  "at most cache.bytes_max");
+  }
+  if (config.peers_closed) {
+    for (const auto* peers : {&config.known_peers, &config.preferred_peers}) {
+      for (const flood::PeerEntry& entry : *peers) {
+        if (entry.pinned_key) continue;
+        return Wrong("", peers == &config.known_peers ? "peers.known" : "peers.preferred",
+                     fmt::format("\"{}\"", entry.text),
+                     "G...@ before the address, because peers.closed is true");
+      }
+    }
   }
   if (absl::Status status = CheckListeners(config); !status.ok()) return status;
   return config;

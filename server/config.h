@@ -10,6 +10,8 @@
 //       Nothing is ignored: an unknown key is an error, and so is an unknown OVERLAY_ variable.
 //       Why: a misspelt limit that silently stays at its default is found out in the worst hour.
 //   R3  A secret is never repeated in a message.
+//   R4  Settings marked `live` are taken up on SIGHUP; of another that differs then, the log says
+//       that it needs a restart. A configuration that is refused changes nothing.
 //
 // Names    setting `peer.listen`: flag --peer.listen, variable OVERLAY_PEER_LISTEN, key `listen` in
 //     [peer].
@@ -41,7 +43,10 @@ struct Config {
   SocketAddress peer_listen;
   std::vector<flood::PeerEntry> known_peers;
   std::vector<flood::PeerEntry> preferred_peers;
-  std::string dns_servers;               // "ADDRESS:PORT,..."; empty: resolv.conf's
+  std::string dns_servers;  // "ADDRESS:PORT,..."; empty: resolv.conf's
+  size_t peers_newcomers = flood::PeerTargets{}.newcomers;
+  bool peers_closed = false;
+  std::string peers_file;                // empty: known peers are not kept
   std::optional<uint16_t> default_port;  // none: the port of peer.listen
   std::string api_listen;
   uint32_t api_socket_mode = 0600;
@@ -63,6 +68,8 @@ struct Config {
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;
   Limits limits;
+  // Each setting's text, by name, wherever it came from: what a reload compares.
+  std::map<std::string, std::string> given;
 };
 
 enum class SettingType : uint8_t {
@@ -85,6 +92,7 @@ struct Setting {
   std::string expected;      // what is legal, for people
   std::string description;
   bool secret = false;  // only from the environment
+  bool live = false;    // taken up by a running daemon on SIGHUP
   // Sets the value in the config, or says what is wrong with it (`expected` is added by the
   // parser).
   std::function<bool(Config&, const std::vector<std::string>&)> apply;

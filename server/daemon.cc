@@ -29,6 +29,7 @@
 #include "server/operator_service.h"
 #include "server/port_holder.h"
 #include "server/session_call.h"
+#include "server/state_file.h"
 #include "transport/dns_resolver.h"
 #include "transport/event_loop.h"
 #include "transport/node_key_file.h"
@@ -51,6 +52,9 @@ constexpr Duration kReceiveTimePerTurn = std::chrono::microseconds(100);
 // When peers shall dial again, as the goaway says: a restart in place takes less.
 constexpr Duration kRedialAfter = std::chrono::seconds(1);
 constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
+// What a crash may cost of what is known of peers; a full book is 400 KB to write.
+constexpr Duration kSaveEvery = std::chrono::seconds(60);
+constexpr auto kLastSavePatience = std::chrono::milliseconds(100);
 
 uint64_t SecretRandom() {
   uint64_t value = 0;
@@ -146,6 +150,11 @@ class Daemon::Impl : public OperatorSource {
   absl::Status StartPeers(const SecretSeed& seed);
   absl::Status StartApi();
   absl::Status StartMetrics();
+  absl::Status StartPeerFile();
+  void Reload(Time now);
+  void ConfigureFromFile(Time now);
+  std::optional<Time> SavePeers(Time now);
+  void SubmitPeers(Time now);
   std::optional<Time> Turn(Time now);
   bool DrainCompletions(Time now);
   void OnUdp(Time now, transport::FdReady ready);
@@ -160,7 +169,7 @@ class Daemon::Impl : public OperatorSource {
                    std::string_view not_found);
   void SayFilePeers(const flood::PeersConfigured& configured);
 
-  const Config config_;
+  Config config_;  // as started, but for what Reload() took up
   const DaemonOptions options_;
   Log log_;
   Random random_;
@@ -176,6 +185,10 @@ class Daemon::Impl : public OperatorSource {
   std::unique_ptr<NodeDriver> driver_;
   std::unique_ptr<transport::DnsResolver> dns_;
   std::unique_ptr<ComputeWorker> worker_;
+  std::unique_ptr<StateWriter> state_;  // none: nothing is kept
+  Time next_save_ = Time::min();
+  uint64_t saved_changes_ = 0;
+  uint64_t logged_failures_ = 0;
   std::unique_ptr<CompletionMailbox> mailbox_;
   PreparedListeners listeners_;  // the locks live until the server has gone
   std::unique_ptr<CoreSessions> sessions_;
@@ -214,6 +227,7 @@ absl::Status Daemon::Impl::Start() {
   loop_ = *std::move(loop);
   if (absl::Status status = StartSignals(); !status.ok()) return status;
   if (absl::Status status = StartPeers(*seed); !status.ok()) return status;
+  if (absl::Status status = StartPeerFile(); !status.ok()) return status;
   if (absl::Status status = StartMetrics(); !status.ok()) return status;
   if (absl::Status status = StartApi(); !status.ok()) return status;
   loop_->SetTurnHandler([this](Time now) { return Turn(now); });
@@ -233,6 +247,7 @@ absl::Status Daemon::Impl::StartSignals() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal_fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signal_fd_ < 0) return absl::InternalError(fmt::format("signalfd: {}", std::strerror(errno)));
@@ -240,7 +255,11 @@ absl::Status Daemon::Impl::StartSignals() {
       signal_fd_, {.read = true, .write = false}, [this](Time now, transport::FdReady /*ready*/) {
         signalfd_siginfo info;
         while (read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
-          StartDrain(now, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+          if (info.ssi_signo == SIGHUP) {
+            Reload(now);
+          } else {
+            StartDrain(now, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+          }
         }
       });
 }
@@ -263,6 +282,9 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
   options.listen_port = socket_->local_address().port;
   options.instance_nonce = random_.Fork("nonce").Next();
   options.limits = config_.limits;
+  // As many beside them, for those that dial, are dialled, or are being told to go.
+  options.endpoint.connections_max =
+      std::max(options.endpoint.connections_max, 2 * config_.limits.inbound_peers_max);
   absl::StatusOr<std::unique_ptr<transport::PeerTransport>> transport =
       transport::PeerTransport::Create(std::move(options), random_.Fork("transport"));
   if (!transport.ok()) return transport.status();
@@ -293,6 +315,30 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
   dns_ = *std::move(dns);
   return loop_->Watch(socket_->fd(), {.read = true, .write = false},
                       [this](Time now, transport::FdReady ready) { OnUdp(now, ready); });
+}
+
+absl::Status Daemon::Impl::StartPeerFile() {
+  const std::string& path = config_.peers_file;
+  if (path.empty()) return absl::OkStatus();
+  const absl::StatusOr<flood::PeerFile> file = LoadPeerFile(path);
+  if (file.status().code() == absl::StatusCode::kFailedPrecondition) {
+    return absl::InvalidArgumentError(fmt::format(
+        "peers.file: \"{}\" is not usable, expected a regular file, or none yet", path));
+  }
+  if (file.ok()) {
+    node_->RestorePeers(loop_->ReadClock(), transport::EventLoop::ReadWallClock(), *file);
+    log_.Event(LogLevel::kInfo, "peers_restored",
+               {{"file", path}, {"count", fmt::format("{}", file->peers.size())}});
+  } else if (!absl::IsNotFound(file.status())) {
+    const absl::Status moved = MoveAside(path);
+    log_.Event(LogLevel::kError, "peer_file_unusable",
+               {{"file", path},
+                {"error", std::string(file.status().message())},
+                {"moved", moved.ok() ? path + ".corrupt" : std::string(moved.message())}});
+  }
+  saved_changes_ = node_->known_peers_changes();
+  state_ = std::make_unique<StateWriter>(path);
+  return absl::OkStatus();
 }
 
 absl::Status Daemon::Impl::StartApi() {
@@ -358,16 +404,65 @@ void Daemon::Impl::Run() {
              {{"node", ToStrkey(self_)},
               {"network", network_.ShortHex()},
               {"peer", socket_->local_address().ToString()}});
-  std::vector<flood::PeerEntry> entries = config_.preferred_peers;
-  entries.insert(entries.end(), config_.known_peers.begin(), config_.known_peers.end());
-  driver_->OnCoreInput(now,
-                       flood::ConfigurePeers{flood::PeerEntrySource::kFile, std::move(entries)});
+  ConfigureFromFile(now);
   loop_->waker().Wake();
   loop_->Run();
+  if (state_ != nullptr) {
+    SubmitPeers(loop_->ReadClock());
+    if (!state_->Finish(kLastSavePatience)) {
+      log_.Event(LogLevel::kWarning, "peer_file_not_written", {{"error", "the disk is too slow"}});
+    }
+    state_.reset();
+  }
   // Names, metrics and files go last; the gRPC server has gone, or the process ends without it.
   log_.Event(LogLevel::kInfo, "stopped");
   if (!server_->is_drained()) std::_Exit(0);
   if (http_stopper_.joinable()) http_stopper_.join();
+}
+
+void Daemon::Impl::ConfigureFromFile(Time now) {
+  driver_->OnCoreInput(now,
+                       flood::ConfigureTargets{{.inbound_max = config_.limits.inbound_peers_max,
+                                                .newcomers = config_.peers_newcomers,
+                                                .closed = config_.peers_closed}});
+  flood::ConfigurePeers configure;
+  configure.source = flood::PeerEntrySource::kFile;
+  configure.entries = config_.preferred_peers;
+  configure.entries.insert(configure.entries.end(), config_.known_peers.begin(),
+                           config_.known_peers.end());
+  driver_->OnCoreInput(now, std::move(configure));
+}
+
+// Some milliseconds with a file of the largest kind: the operator asked for it.
+void Daemon::Impl::Reload(Time now) {
+  if (!options_.reload || drain_.has_begun()) return;
+  absl::StatusOr<Config> fresh = options_.reload();
+  if (!fresh.ok()) {
+    log_.Event(LogLevel::kError, "reload_refused",
+               {{"error", std::string(fresh.status().message())}});
+    return;
+  }
+  size_t taken = 0;
+  for (const Setting& setting : Settings()) {
+    if (config_.given[setting.name] == fresh->given[setting.name]) continue;
+    if (setting.live) {
+      config_.given[setting.name] = fresh->given[setting.name];
+      ++taken;
+    } else {
+      log_.Event(LogLevel::kWarning, "needs_restart", {{"key", setting.name}});
+    }
+  }
+  config_.known_peers = std::move(fresh->known_peers);
+  config_.preferred_peers = std::move(fresh->preferred_peers);
+  config_.limits.inbound_peers_max = fresh->limits.inbound_peers_max;
+  config_.peers_newcomers = fresh->peers_newcomers;
+  config_.peers_closed = fresh->peers_closed;
+  if (config_.log_level != fresh->log_level) {  // else what an operator has set stays
+    config_.log_level = fresh->log_level;
+    log_.SetLevel(*LogLevelFromName(config_.log_level));
+  }
+  ConfigureFromFile(now);
+  log_.Event(LogLevel::kInfo, "reloaded", {{"changed", fmt::format("{}", taken)}});
 }
 
 void Daemon::Impl::OnUdp(Time now, transport::FdReady ready) {
@@ -413,6 +508,7 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
                       {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
   }
   LogSharedKeys(now);
+  next = Earlier(next, SavePeers(now));
   next = Earlier(next, AdvanceDrain(now));
   next = Earlier(next, driver_->NextDeadline());
   next = Earlier(next, sessions_->NextDeadline());
@@ -431,6 +527,26 @@ bool Daemon::Impl::DrainCompletions(Time now) {
     if (loop_->ReadClock() - began >= kCompletionTimePerTurn) break;
   }
   return true;
+}
+
+// What was written, or not, since the last save is told with the next one.
+std::optional<Time> Daemon::Impl::SavePeers(Time now) {
+  if (state_ == nullptr || node_->known_peers_changes() == saved_changes_) return std::nullopt;
+  if (now < next_save_) return next_save_;
+  const StateWriter::Report report = state_->report();
+  if (report.failed != logged_failures_) {
+    log_.EventLimited(now, LogLevel::kWarning, "peer_file_not_written",
+                      {{"error", std::string(report.last.message())}});
+  }
+  logged_failures_ = report.failed;
+  SubmitPeers(now);
+  return std::nullopt;
+}
+
+void Daemon::Impl::SubmitPeers(Time now) {
+  saved_changes_ = node_->known_peers_changes();
+  next_save_ = now + kSaveEvery;
+  state_->Submit({node_->known_peers(), now, transport::EventLoop::ReadWallClock()});
 }
 
 std::optional<Time> Daemon::Impl::Write(Time now) {
@@ -501,6 +617,11 @@ void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
 
 MetricSources Daemon::Impl::Sources(Time now) {
   stats_.tx_pull = driver_->tx_pull();
+  if (state_ != nullptr) {
+    const StateWriter::Report report = state_->report();
+    stats_.state_written = report.written;
+    stats_.state_failed = report.failed;
+  }
   MetricSources sources;
   sources.now = now;
   sources.started = started_;

@@ -11,6 +11,7 @@
 #ifndef OVERLAY_SERVER_DAEMON_H_
 #define OVERLAY_SERVER_DAEMON_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -24,8 +25,10 @@ namespace overlay::server {
 struct DaemonOptions {
   // Ends the drain when the parent process has gone.
   bool exit_with_parent = false;
-  // Blocked in all threads, read from a descriptor: SIGTERM and SIGINT.
+  // Blocked in all threads, read from a descriptor: SIGTERM, SIGINT and SIGHUP.
   bool handle_signals = true;
+  // Reads the configuration again, on SIGHUP. None: nothing is read.
+  std::function<absl::StatusOr<Config>()> reload = {};
 };
 
 class Daemon {

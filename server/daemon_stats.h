@@ -19,6 +19,8 @@ struct DaemonStats {
   transport::LatencyCounts tx_pull;       // a demand to its body
   uint64_t turns = 0;
   uint64_t scrapes = 0;
+  uint64_t state_written = 0;  // of the peer file
+  uint64_t state_failed = 0;
 };
 
 }  // namespace overlay::server

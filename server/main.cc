@@ -29,7 +29,8 @@ constexpr char kHelp[] =
     "\n"
     "  overlayd [run] [--config FILE] [--exit-with-parent] [settings]\n"
     "      Runs. When ready, prints one line of JSON with the addresses that are bound. SIGTERM "
-    "and SIGINT drain.\n"
+    "and SIGINT drain;\n"
+    "      SIGHUP reads file and environment again and takes up the settings that say so.\n"
     "  overlayd check-config [--config FILE] [settings]\n"
     "      Checks file, environment, flags and key file, and says what is wrong. Exit 0: all is "
     "well.\n"
@@ -147,8 +148,10 @@ int RunDaemon(const Arguments& arguments) {
     PrintError(config.status());
     return kUsage;
   }
-  const absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Create(
-      *config, {.exit_with_parent = arguments.exit_with_parent, .handle_signals = true});
+  const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
+      Daemon::Create(*config, {.exit_with_parent = arguments.exit_with_parent,
+                               .handle_signals = true,
+                               .reload = [arguments] { return ReadConfig(arguments); }});
   if (!daemon.ok()) {
     PrintError(daemon.status());
     return ExitCode(daemon.status());

@@ -51,6 +51,14 @@ void AddPeers(std::vector<MetricDefinition>& m) {
                     "inbound.live", [](const MetricSources& s) { return s.node->peers.inbound; }));
   m.push_back(Gauge("overlay_peers_dialling_count", "Dials under way.", "connection.pending",
                     [](const MetricSources& s) { return s.node->peers.dialling; }));
+  m.push_back(Gauge("overlay_peers_known_count",
+                    "Peers that are remembered, the connected ones included.", "",
+                    [](const MetricSources& s) { return s.node->peers.known; }));
+  m.push_back(ByLabel(
+      "overlay_state_writes_total", MetricType::Counter, "Writes of the peer file (`peers.file`).",
+      "outcome", "", [](const MetricSources& s) {
+        return Labelled{{"written", s.daemon->state_written}, {"failed", s.daemon->state_failed}};
+      }));
   m.push_back(Counter("overlay_peers_established_total", "Logical peers that connected.",
                       "inbound.establish, outbound.establish",
                       [](const MetricSources& s) { return s.transport->peers_connected; }));

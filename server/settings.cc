@@ -194,6 +194,11 @@ bool AreServers(std::string_view text) {
   return true;
 }
 
+Setting Live(Setting setting) {
+  setting.live = true;
+  return setting;
+}
+
 std::vector<Setting> MakeSettings() {
   std::vector<Setting> s;
   s.push_back(Text("node.key_file", "", "the path of a key file made by `overlayd keygen`",
@@ -226,9 +231,9 @@ std::vector<Setting> MakeSettings() {
          return address.ok();
        }});
   s.push_back(
-      Peers("peers.known", "Peers that are dialled and kept.", &Config::known_peers, false));
-  s.push_back(Peers("peers.preferred", "The same, dialled first and never displaced.",
-                    &Config::preferred_peers, true));
+      Live(Peers("peers.known", "Peers that are dialled and kept.", &Config::known_peers, false)));
+  s.push_back(Live(Peers("peers.preferred", "The same, dialled first and never displaced.",
+                         &Config::preferred_peers, true)));
   s.push_back(
       {.name = "peers.default_port",
        .type = SettingType::kCount,
@@ -253,8 +258,31 @@ std::vector<Setting> MakeSettings() {
                  config.dns_servers = values[0];
                  return true;
                }});
-  s.push_back(Count("peers.inbound_max", "Peers that may be connected because they dialled us.", 1,
-                    10000, &Limits::inbound_peers_max));
+  s.push_back(Text("peers.file", "",
+                   "the path of a file in a folder that may be written, or nothing",
+                   "Where the peers that are known are kept over a restart. Nothing: nowhere.",
+                   &Config::peers_file));
+  s.push_back(Live(Count("peers.inbound_max",
+                         "Peers that may be connected because they dialled us. At the limit "
+                         "configured ones displace others.",
+                         1, 10000, &Limits::inbound_peers_max)));
+  s.push_back(Live({.name = "peers.newcomers",
+                    .type = SettingType::kCount,
+                    .default_text = fmt::format("{}", Config{}.peers_newcomers),
+                    .expected = "0 to 10000",
+                    .description = "Of those places, how many are never held by others' peers that "
+                                   "came over 10 minutes ago.",
+                    .apply = [](Config& config, const Values& values) {
+                      const std::optional<uint64_t> number = ParseNumber(values[0]);
+                      if (!number || *number > 10000) return false;
+                      config.peers_newcomers = static_cast<size_t>(*number);
+                      return true;
+                    }}));
+  s.push_back(
+      Live(Flag("peers.closed",
+                "Admits only peers whose keys are pinned (`G...@`) by an entry of file, core "
+                "or operator.",
+                &Config::peers_closed)));
   s.push_back(Listen("api.listen", "unix:/run/overlayd/core.sock", "Where the core attaches.",
                      &Config::api_listen, false, true));
   s.push_back(Mode("api.socket_mode", "Mode of the core's unix socket.", &Config::api_socket_mode));
@@ -299,16 +327,16 @@ std::vector<Setting> MakeSettings() {
   s.push_back(Listen("metrics.listen", "",
                      "Where Prometheus scrapes `/metrics`, over HTTP. Nothing: nowhere.",
                      &Config::metrics_listen, true, false));
-  s.push_back({.name = "log.level",
-               .type = SettingType::kChoice,
-               .default_text = "info",
-               .expected = std::string(kLogLevelsLegal),
-               .description = "What is logged, to standard error.",
-               .apply = [](Config& config, const Values& values) {
-                 if (!LogLevelFromName(values[0])) return false;
-                 config.log_level = values[0];
-                 return true;
-               }});
+  s.push_back(Live({.name = "log.level",
+                    .type = SettingType::kChoice,
+                    .default_text = "info",
+                    .expected = std::string(kLogLevelsLegal),
+                    .description = "What is logged, to standard error.",
+                    .apply = [](Config& config, const Values& values) {
+                      if (!LogLevelFromName(values[0])) return false;
+                      config.log_level = values[0];
+                      return true;
+                    }}));
   s.push_back({.name = "log.format",
                .type = SettingType::kChoice,
                .default_text = "text",
@@ -358,15 +386,15 @@ const std::vector<Setting>& Settings() {
 
 std::string SettingsTable() {
   std::string table =
-      "| setting (file, and flag `--SETTING VALUE`) | environment | default | legal | what it does "
-      "|\n"
-      "|---|---|---|---|---|\n";
+      "| setting (file, and flag `--SETTING VALUE`) | environment | default | legal | live | what "
+      "it does |\n"
+      "|---|---|---|---|---|---|\n";
   for (const Setting& setting : Settings()) {
-    table += fmt::format("| {} | `{}` | {} | {} | {} |\n",
+    table += fmt::format("| {} | `{}` | {} | {} | {} | {} |\n",
                          setting.secret ? "(environment only)" : "`" + setting.name + "`",
                          setting.variable(),
                          setting.default_text.empty() ? "" : "`" + setting.default_text + "`",
-                         setting.expected, setting.description);
+                         setting.expected, setting.live ? "yes" : "", setting.description);
   }
   return table;
 }
@@ -376,8 +404,9 @@ std::string SettingsHelp() {
   for (const Setting& setting : Settings()) {
     const std::string names = setting.secret ? setting.variable() : setting.flag() + " VALUE";
     text += fmt::format(
-        "  {}\n      {}\n      Legal: {}.{}\n", names, setting.description, setting.expected,
-        setting.default_text.empty() ? "" : " Default: " + setting.default_text + ".");
+        "  {}\n      {}\n      Legal: {}.{}{}\n", names, setting.description, setting.expected,
+        setting.default_text.empty() ? "" : " Default: " + setting.default_text + ".",
+        setting.live ? " Live: SIGHUP." : "");
   }
   return text;
 }

@@ -85,6 +85,7 @@ void SetPeersCall::OnRequest(Time now, const grpc::ByteBuffer& message) {
   flood::ConfigurePeers input;
   input.source = flood::PeerEntrySource::kCore;
   input.disconnect_removed = request.disconnect_removed();
+  if (request.has_closed()) input.closed = request.closed();
   std::set<std::string> seen;
   bool malformed = false;
   const auto judge = [&](const std::string& text, bool preferred, v1::PeerEntryResult* result,

@@ -71,7 +71,7 @@ void PeerTransport::Admit(Time now, PeerSession& session) {
   if (draining_) return session.Close(now, CloseReason::kGoaway, "draining");
   const auto known = by_key_.find(session.key());
   if (known == by_key_.end()) {
-    if (!session.origin().dialled && InboundCount() >= options_.inbound_max) {
+    if (!session.origin().dialled && InboundCount() >= inbound_max_) {
       return session.Close(now, CloseReason::kNotAdmitted, "all inbound places are taken");
     }
     return AddPeer(now, session);

@@ -11,53 +11,13 @@
 #include <string_view>
 
 #include "fmt/format.h"
+#include "transport/file_io.h"
 
 namespace overlay::transport {
 namespace {
 
 // A seed is 56 characters; a line end and some white space are forgiven.
 constexpr size_t kKeyFileBytesMax = 256;
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-absl::Status FileError(std::string_view what, const std::string& path, int error) {
-  const std::string message = fmt::format("{} {}: {}", what, path, std::strerror(error));
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return absl::NotFoundError(message);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::PermissionDeniedError(message);
-    case EEXIST:
-      return absl::AlreadyExistsError(message);
-    default:
-      return absl::InternalError(message);
-  }
-}
-
-bool WriteAll(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
 
 // At most kKeyFileBytesMax + 1 bytes, so that a larger file is recognised; -1 with errno.
 ssize_t ReadSome(int fd, std::array<char, kKeyFileBytesMax + 1>& buffer) {
@@ -129,13 +89,7 @@ absl::Status WriteNodeKeyFile(const std::string& path, const SecretSeed& seed) {
     unlink(path.c_str());
     return status;
   }
-  // The name must survive a crash too. A file system that cannot sync a folder is no reason to
-  // fail.
-  const size_t slash = path.rfind('/');
-  const std::string folder =
-      slash == std::string::npos ? "." : path.substr(0, slash == 0 ? 1 : slash);
-  const FileDescriptor parent(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (parent.get() >= 0) (void)fsync(parent.get());
+  SyncFolderOf(path);
   return absl::OkStatus();
 }
 

@@ -29,7 +29,8 @@ PeerTransport::PeerTransport(TransportOptions options, std::unique_ptr<TlsIdenti
            .own_key = identity_->node_key(),
            .next_request = kPeerRequestFirst,
            .wall = {},
-           .wall_at = {}} {}
+           .wall_at = {}},
+      inbound_max_(options_.inbound_max) {}
 
 PeerTransport::~PeerTransport() = default;
 
@@ -165,6 +166,8 @@ void PeerTransport::ExecuteOne(Time now, PauseInv& pause) {
   peer->shared.inv_paused = pause.paused;
   for (ConnectionId id : peer->connections) sessions_.at(id)->OnInvPauseChanged(now);
 }
+
+void PeerTransport::ExecuteOne(Time, InboundLimit& limit) { inbound_max_ = limit.count; }
 
 void PeerTransport::ExecuteOne(Time, ConfiguredAddresses& configured) {
   endpoint_->SetConfigured(configured.addresses);

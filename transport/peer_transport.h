@@ -23,7 +23,7 @@
 //   R5  A turn writes class 0 of all connections, then begins handshakes, then class 1, then bulk:
 //       64 KiB in all, the connections in turn. Why: no envelope waits for more than that.
 //   R6  A Dial ends in exactly one DialEnded.
-//   R7  Above inbound_max peers that dialled us another is refused, as not_admitted.
+//   R7  Above the inbound limit of peers that dialled us another is refused, as not_admitted.
 //   R8  A drain refuses dials and new connections, and sends Goaway; the owner goes on with turns
 //       until flushed(), then calls CloseAll().
 //
@@ -141,6 +141,7 @@ class PeerTransport {
   void ExecuteOne(Time now, DropPeer& drop);
   void ExecuteOne(Time now, PauseInv& pause);
   void ExecuteOne(Time now, ConfiguredAddresses& configured);
+  void ExecuteOne(Time now, InboundLimit& limit);
   template <class Command>
   void ExecuteOne(Time now, Command& command);
   bool WriteBulk(Time now, DatagramSink& sink);
@@ -182,6 +183,7 @@ class PeerTransport {
   uint64_t next_peer_ = 1;
   uint64_t next_order_ = 1;
   ConnectionId bulk_after_;  // the connection whose bulk was written last
+  size_t inbound_max_;       // R7
   bool draining_ = false;
 };
 

@@ -33,8 +33,8 @@ struct TransportOptions {
   uint64_t instance_nonce = 0;  // random, new at each start
   Limits limits;
   EndpointSettings endpoint;
-  // Peers that dialled us, above which another is refused as not_admitted. flood decides within it
-  // whom to keep; this one is the last line.
+  // Peers that dialled us, above which another is refused as not_admitted, until an InboundLimit
+  // says otherwise. flood decides within it whom to keep; this one is the last line.
   size_t inbound_max = 128;
   // Ping frames to each peer: round trip and clocks as the processes see them. 0: only probes.
   Duration ping_interval = std::chrono::seconds(30);

@@ -340,9 +340,15 @@ struct ConfiguredAddresses {
   std::vector<SocketAddress> addresses;
 };
 
+// How many peers that dialled us there may be before another is refused unheard. More than flood
+// wants, for it decides whom to keep.
+struct InboundLimit {
+  size_t count = 0;
+};
+
 using PeerCommand = std::variant<SendEnvelope, CancelEnvelope, SendControl, SendTxControl, PauseInv,
                                  SendState, RequestBodies, AnswerBodies, RequestSet, AnswerSet,
-                                 CancelRequest, DropPeer, Dial, ConfiguredAddresses>;
+                                 CancelRequest, DropPeer, Dial, ConfiguredAddresses, InboundLimit>;
 
 }  // namespace overlay
 

@@ -452,6 +452,8 @@ bool DialPlan::IsConfigured(const PeerInfo& info) const {
   return pins_.contains(info.key) || Match(info) != nullptr;
 }
 
+bool DialPlan::IsPinned(const NodeKey& key) const { return pins_.contains(key); }
+
 bool DialPlan::IsPreferred(const PeerInfo& info) const {
   const auto pin = pins_.find(info.key);
   if (pin != pins_.end() && pin->second) return true;

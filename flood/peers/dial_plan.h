@@ -108,6 +108,8 @@ class DialPlan {
   // By pinned key, or by an address that led or would lead to it.
   bool IsConfigured(const PeerInfo& info) const;
   bool IsPreferred(const PeerInfo& info) const;
+  // An entry of any source names this key.
+  bool IsPinned(const NodeKey& key) const;
 
   // Says of the connected peers in the list how they are configured, and appends every target and
   // unresolved name that leads to none of them.

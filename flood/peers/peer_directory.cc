@@ -19,19 +19,23 @@ void PeerDirectory::Transition(const NodeKey& key, KnownPeer& known) {
                                    : PeerState::kLost;
 }
 
-bool PeerDirectory::OnPeerConnected(Time now, const PeerConnected& connected, bool configured,
-                                    ActionList& out) {
-  if (connected.info.inbound && !configured && OrdinaryInbound() >= limits_.inbound_peers_max) {
-    out.push_back(
-        PeerCommand(DropPeer{connected.peer, CloseReason::kNotAdmitted, "inbound limit"}));
+bool PeerDirectory::OnPeerConnected(Time now, const PeerConnected& connected,
+                                    const ConfiguredAs& configured, ActionList& out) {
+  const PeerInfo& info = connected.info;
+  const Admission admission =
+      Admit(targets_, now, {configured.standing, info.inbound, configured.pinned}, Inbound(now));
+  if (!admission.admitted) {
+    out.push_back(PeerCommand(
+        DropPeer{connected.peer, CloseReason::kNotAdmitted, std::string(admission.why_not)}));
     return false;
   }
-  const PeerInfo& info = connected.info;
+  if (admission.displaced) Drop(*admission.displaced, "displaced by another peer", out);
   Peer& peer = peers_[connected.peer];
   peer.info = info;
   peer.configured = configured;
+  peer.since = now;
   peer.known = &book_.Add(now, info.key);
-  peer.known->configured = configured;
+  peer.known->configured = configured.standing != Standing::kOrdinary;
   peer.known->last_seen = now;
   ++peer.known->connected_total;
   Transition(info.key, *peer.known);
@@ -61,8 +65,8 @@ std::optional<PeerInfo> PeerDirectory::OnPeerDisconnected(Time now,
   Transition(info.key, known);
   out.push_back(
       PeerNews(PeerDown{disconnected.peer, info, disconnected.reason, disconnected.by_peer}));
-  UpdateGauges();
   book_.Trim(now);
+  UpdateGauges();
   return info;
 }
 
@@ -93,6 +97,7 @@ void PeerDirectory::OnDialEnded(Time now, const DialEnded& ended, bool configure
     book_.Learn(*ended.key, {ended.address, AddressSource::kDialled, now});
   }
   book_.Trim(now);
+  UpdateGauges();
 }
 
 void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& out) {
@@ -100,7 +105,8 @@ void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& 
   auto it = peers_.find(offence.peer);
   if (it == peers_.end()) return;
   Peer& peer = it->second;
-  if (!peer.score.Add(now, offence.offence) || peer.configured || peer.dropped) return;
+  const bool may_go = peer.configured.standing == Standing::kOrdinary && !peer.dropped;
+  if (!peer.score.Add(now, offence.offence) || !may_go) return;
   peer.dropped = true;
   out.push_back(PeerCommand(
       DropPeer{offence.peer, CloseReason::kBadScore, std::string(OffenceName(offence.offence))}));
@@ -158,6 +164,7 @@ void PeerDirectory::DescribeKnown(std::vector<PeerView>& views) const {
 // ---- what it was good for ---------------------------------------------------------------------
 
 KnownPeer* PeerDirectory::Known(PeerId peer) {
+  ++changes_;
   const auto it = peers_.find(peer);
   return it == peers_.end() ? nullptr : it->second.known;
 }
@@ -168,15 +175,28 @@ void PeerDirectory::OnPath(Time now, PeerId peer, Duration rtt) {
 }
 
 void PeerDirectory::OnFirstEnvelope(Time now, PeerId peer) {
-  if (KnownPeer* known = Known(peer)) known->first_envelopes.Add(now, 1);
+  const auto it = peers_.find(peer);
+  if (it == peers_.end()) return;
+  it->second.has_delivered = true;
+  it->second.known->first_envelopes.Add(now, 1);
+  ++changes_;
 }
 
 void PeerDirectory::OnFirstTransaction(Time now, PeerId peer) {
-  if (KnownPeer* known = Known(peer)) known->first_transactions.Add(now, 1);
+  const auto it = peers_.find(peer);
+  if (it == peers_.end()) return;
+  it->second.has_delivered = true;
+  it->second.known->first_transactions.Add(now, 1);
+  ++changes_;
 }
 
 void PeerDirectory::OnFetch(Time now, PeerId peer, bool ok) {
   if (KnownPeer* known = Known(peer)) (ok ? known->fetches_ok : known->fetches_failed).Add(now, 1);
+}
+
+void PeerDirectory::Restore(Time now, WallTime wall, const PeerFile& file) {
+  AddPeerFile(file, now, wall, book_);
+  UpdateGauges();
 }
 
 // ---- getters ----------------------------------------------------------------------------------
@@ -205,13 +225,37 @@ double PeerDirectory::ScoreOf(Time now, PeerId peer) const {
   return it == peers_.end() ? 0 : it->second.score.At(now);
 }
 
-size_t PeerDirectory::OrdinaryInbound() const {
-  return static_cast<size_t>(std::count_if(peers_.begin(), peers_.end(), [](const auto& entry) {
-    return entry.second.info.inbound && !entry.second.configured;
-  }));
+// ---- admission --------------------------------------------------------------------------------
+
+std::vector<InboundPeer> PeerDirectory::Inbound(Time now) const {
+  std::vector<InboundPeer> inbound;
+  for (const auto& [id, peer] : peers_) {
+    if (!peer.info.inbound || peer.dropped) continue;
+    inbound.push_back(
+        {id, peer.configured.standing, peer.since, peer.has_delivered, peer.known->Worth(now)});
+  }
+  return inbound;
+}
+
+void PeerDirectory::Drop(PeerId peer, std::string_view why, ActionList& out) {
+  peers_.at(peer).dropped = true;
+  out.push_back(PeerCommand(DropPeer{peer, CloseReason::kNotAdmitted, std::string(why)}));
+}
+
+void PeerDirectory::Enforce(Time now, ActionList& out) {
+  for (const auto& [id, peer] : peers_) {
+    if (targets_.closed && !peer.configured.pinned && !peer.dropped) Drop(id, "closed list", out);
+  }
+  for (auto inbound = Inbound(now); inbound.size() > targets_.inbound_max; inbound = Inbound(now)) {
+    const std::optional<PeerId> least = LeastOf(inbound, Standing::kOrdinary);
+    if (!least) return;
+    Drop(*least, "inbound limit", out);
+  }
 }
 
 void PeerDirectory::UpdateGauges() {
+  ++changes_;
+  stats_.known = book_.peers().size();
   stats_.connected = peers_.size();
   stats_.inbound = static_cast<uint64_t>(std::count_if(
       peers_.begin(), peers_.end(), [](const auto& entry) { return entry.second.info.inbound; }));
@@ -219,7 +263,10 @@ void PeerDirectory::UpdateGauges() {
 
 void PeerDirectory::CheckInvariants() const {
   OVERLAY_CHECK(stats_.connected == peers_.size());
-  OVERLAY_CHECK(OrdinaryInbound() <= limits_.inbound_peers_max);
+  const std::vector<InboundPeer> inbound = Inbound(Time{});  // worth aside
+  if (inbound.size() > targets_.inbound_max) {
+    OVERLAY_CHECK(!LeastOf(inbound, Standing::kOrdinary));  // R2
+  }
   book_.CheckInvariants();
   for (const auto& [id, peer] : peers_) {
     OVERLAY_CHECK(book_.Find(peer.info.key) == peer.known);

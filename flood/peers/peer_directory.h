@@ -7,9 +7,9 @@
 //   R1  PeerUp and PeerDown alternate per peer, exactly once each per connection of a
 //       logical peer; one that was not admitted causes neither. Nothing of it goes to the core
 //       as such, attached or absent: the edge tells it.
-//   R2  inbound_peers_max ordinary inbound peers are admitted; beyond that DropPeer kNotAdmitted.
-//       Configured peers (by key, or by the address that the dial plan knows) count towards no
-//       limit.
+//   R2  Who is admitted, and who goes for it, is admission.h's; either is dropped as kNotAdmitted.
+//       One that was told to go holds no place. When targets or the configured set change, those
+//       whom they no longer admit go: of those who dialled us the ordinary ones of least worth.
 //   R3  A peer that is not configured is dropped when its score reaches the limit (peer_score.h).
 //   R4  A peer of the book is in one state, which Transition() alone changes: connected while a
 //       logical peer shows its key; else dialling while one of its addresses is dialled; else
@@ -24,13 +24,16 @@
 #define OVERLAY_FLOOD_PEERS_PEER_DIRECTORY_H_
 
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "flood/action.h"
 #include "flood/base/limits.h"
 #include "flood/node_stats.h"
+#include "flood/peers/admission.h"
 #include "flood/peers/peer_book.h"
+#include "flood/peers/peer_file.h"
 #include "flood/peers/peer_score.h"
 #include "flood/peers/peer_view.h"
 
@@ -39,12 +42,21 @@ namespace overlay::flood {
 // Of those that are lost, as many are listed: the last seen.
 inline constexpr size_t kLostListedMax = 100;
 
+// What the configured set says of a peer.
+struct ConfiguredAs {
+  Standing standing = Standing::kOrdinary;
+  bool pinned = false;
+};
+
 class PeerDirectory {
  public:
-  PeerDirectory(const Limits& limits, PeerStats& stats) : limits_(limits), stats_(stats) {}
+  PeerDirectory(const Limits& limits, PeerStats& stats) : stats_(stats) {
+    targets_.inbound_max = limits.inbound_peers_max;
+  }
 
   // False: not admitted, the caller must ignore the peer until its disconnect.
-  bool OnPeerConnected(Time now, const PeerConnected& connected, bool configured, ActionList& out);
+  bool OnPeerConnected(Time now, const PeerConnected& connected, const ConfiguredAs& configured,
+                       ActionList& out);
   // nullopt if it was unknown or not admitted.
   std::optional<PeerInfo> OnPeerDisconnected(Time now, const PeerDisconnected& disconnected,
                                              ActionList& out);
@@ -55,9 +67,12 @@ class PeerDirectory {
   // It has said whether a core is attached to it.
   void SetCorePresent(PeerId peer, bool present);
   void SetAddress(PeerId peer, const SocketAddress& address);
-  // The configured set has changed: asked for every peer to whom it may matter.
-  template <class IsConfigured>
-  void Reconsider(Time now, IsConfigured is_configured);
+  // Targets or the configured set have changed: `configured`, from a PeerInfo, is asked for every
+  // peer to whom it may matter.
+  template <class Ask>
+  void Reconsider(Time now, Ask configured, ActionList& out);
+  void SetTargets(const PeerTargets& targets) { targets_ = targets; }  // Reconsider must follow
+  const PeerTargets& targets() const { return targets_; }
 
   // ---- what a connected peer was good for
   void OnPath(Time now, PeerId peer, Duration rtt);
@@ -71,6 +86,10 @@ class PeerDirectory {
   std::vector<PeerId> List() const;
   double ScoreOf(Time now, PeerId peer) const;
   const PeerBook& book() const { return book_; }
+  // What an earlier process knew; those that are known already are left alone.
+  void Restore(Time now, WallTime wall, const PeerFile& file);
+  // Grows when what is worth keeping over a restart has changed.
+  uint64_t changes() const { return changes_; }
   // The connected ones, and what is known of them here.
   std::vector<PeerView> Describe(Time now) const;
   // Adds what the book has of those in the list, and those that are lost.
@@ -80,7 +99,9 @@ class PeerDirectory {
  private:
   struct Peer {
     PeerInfo info;
-    bool configured = false;
+    ConfiguredAs configured;
+    Time since{};
+    bool has_delivered = false;
     PeerScore score;
     bool core_present = false;
     bool dropped = false;        // DropPeer has been said; its disconnect follows
@@ -88,30 +109,35 @@ class PeerDirectory {
   };
   void Transition(const NodeKey& key, KnownPeer& known);  // R4
   KnownPeer* Known(PeerId peer);
-  size_t OrdinaryInbound() const;
+  // Those who hold a place.
+  std::vector<InboundPeer> Inbound(Time now) const;
+  void Drop(PeerId peer, std::string_view why, ActionList& out);
+  void Enforce(Time now, ActionList& out);  // R2
   void UpdateGauges();
 
-  const Limits& limits_;
   PeerStats& stats_;
   absl::btree_map<PeerId, Peer> peers_;
+  PeerTargets targets_;
   PeerBook book_;
+  uint64_t changes_ = 0;
   absl::btree_map<DialId, NodeKey> dials_;  // those of which the book knows whom they lead to
 };
 
-template <class IsConfigured>
-void PeerDirectory::Reconsider(Time now, IsConfigured is_configured) {
+template <class Ask>
+void PeerDirectory::Reconsider(Time now, Ask configured, ActionList& out) {
   for (auto& [id, peer] : peers_) {
-    peer.configured = is_configured(peer.info);
-    peer.known->configured = peer.configured;
+    peer.configured = configured(peer.info);
+    peer.known->configured = peer.configured.standing != Standing::kOrdinary;
   }
   for (const auto& [key, known] : book_.peers()) {
     if (!known.configured || known.state == PeerState::kConnected) continue;
     PeerInfo info;
     info.key = key;
     KnownPeer& changed = *book_.Find(key);
-    changed.configured = is_configured(info);
+    changed.configured = configured(info).standing != Standing::kOrdinary;
     Transition(key, changed);
   }
+  Enforce(now, out);
   book_.Trim(now);
 }
 

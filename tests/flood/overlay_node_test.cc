@@ -243,6 +243,71 @@ TEST_F(OverlayNodeTest, AMovedPeerIsListedWhereItIs) {
   EXPECT_EQ(views[0].address, place);
 }
 
+// Transport lets through as many more as the directory needs to decide; and all that are
+// configured.
+TEST_F(OverlayNodeTest, TheInboundLimitOfTransportFollows) {
+  Core(ConfigureTargets{{.inbound_max = 500, .newcomers = 8, .closed = false}});
+  ASSERT_EQ(Commands<InboundLimit>(out_).size(), 1u);
+  EXPECT_EQ(Commands<InboundLimit>(out_)[0].count, 564u);
+  Core(ConfigureTargets{{.inbound_max = 500, .newcomers = 8, .closed = false}});
+  EXPECT_TRUE(Commands<InboundLimit>(out_).empty());
+  Core(ConfigurePeers{.source = PeerEntrySource::kFile,
+                      .entries = {{"192.0.2.1:5", "192.0.2.1", uint16_t{5}, {}, false}}});
+  ASSERT_EQ(Commands<InboundLimit>(out_).size(), 1u);
+  EXPECT_EQ(Commands<InboundLimit>(out_)[0].count, 565u);
+}
+
+// Closed by the core until its next list; an entry without a key is refused by name, and then the
+// list is as it was.
+TEST_F(OverlayNodeTest, AClosedListIsOfKeysAndSendsAwayTheOthers) {
+  NodeKey pinned;
+  pinned.bytes.fill(1);
+  const PeerEntry with_key{"G1@192.0.2.1:5", "192.0.2.1", uint16_t{5}, pinned, false};
+  const PeerEntry without{"192.0.2.2:5", "192.0.2.2", uint16_t{5}, {}, false};
+  Connect(1);
+  Connect(2);
+  const auto set_peers = [&](std::vector<PeerEntry> entries, std::optional<bool> closed) {
+    Core(ConfigurePeers{
+        .source = PeerEntrySource::kCore, .entries = std::move(entries), .closed = closed});
+    return Outputs<PeersConfigured>(out_).at(0).refusals;
+  };
+  const std::vector<std::string> refusals = set_peers({with_key, without}, true);
+  ASSERT_EQ(refusals.size(), 2u);
+  EXPECT_EQ(refusals[0], "");
+  EXPECT_NE(refusals[1].find("192.0.2.2:5"), std::string::npos) << refusals[1];
+  EXPECT_TRUE(Commands<DropPeer>(out_).empty());
+  EXPECT_EQ(set_peers({with_key}, true), std::vector<std::string>{""});
+  ASSERT_EQ(Commands<DropPeer>(out_).size(), 1u);
+  EXPECT_EQ(Commands<DropPeer>(out_)[0].peer, PeerId{2});
+  Event(PeerDisconnected{PeerId{2}, CloseReason::kNotAdmitted, false, ""});
+  Connect(3);
+  EXPECT_EQ(Commands<DropPeer>(out_).size(), 1u);
+  Event(PeerDisconnected{PeerId{3}, CloseReason::kNotAdmitted, false, ""});
+  EXPECT_EQ(set_peers({without}, std::nullopt), std::vector<std::string>{""});  // open again
+  Connect(4);
+  EXPECT_TRUE(Commands<DropPeer>(out_).empty());
+  Core(ConfigureTargets{{.inbound_max = 64, .newcomers = 8, .closed = true}});
+  EXPECT_EQ(Commands<DropPeer>(out_).size(), 2u);  // nothing pins the first any more
+}
+
+// What an earlier process knew is listed as lost, and none the wiser for it.
+TEST_F(OverlayNodeTest, RestoresWhatAnEarlierProcessKnew) {
+  const WallTime wall{1'790'000'000'000'000};
+  Connect(1);
+  const uint64_t changes = node_.known_peers_changes();
+  Event(PeerDisconnected{PeerId{1}, CloseReason::kStalled, false, ""});
+  EXPECT_GT(node_.known_peers_changes(), changes);
+  OverlayNode next{Limits{}, NodeOptions{.self = NodeKey{{0xee}}}, Random(1)};
+  next.RestorePeers(now_, wall, ToPeerFile(node_.known_peers(), now_, wall));
+  next.CheckInvariants();
+  EXPECT_EQ(next.stats().peers.known, 1u);
+  const std::vector<PeerView> views = next.ListPeers(now_);
+  ASSERT_EQ(views.size(), 1u);
+  EXPECT_EQ(views[0].state, PeerView::State::kLost);
+  EXPECT_EQ(views[0].known.value().connected_total, 1u);
+  EXPECT_EQ(views[0].last_reason, CloseReason::kStalled);
+}
+
 TEST_F(OverlayNodeTest, AnOffenceHasItsEffectWithTheInputThatBroughtIt) {
   Connect(1);
   const int needed =

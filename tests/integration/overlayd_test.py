@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 import unittest
 import urllib.request
 
@@ -56,6 +57,119 @@ class Folder(unittest.TestCase):
             if core.attached.status.peers_connected == 0:
                 core.wait_peers(1)
         return a, b, core_a, core_b
+
+
+class KnownPeers(Folder):
+    """The peer file over restarts, and what SIGHUP takes up."""
+
+    def listed(self, daemon):
+        parts = daemon.operator().ListPeers(operator_pb2.ListPeersRequest(), timeout=10)
+        return {p.peer_strkey: p for part in parts for p in part.peers}
+
+    def wait_for(self, daemon, what, seconds=20):
+        """Asks until `what` of the listed peers is true, and gives them."""
+        end = time.monotonic() + seconds
+        while True:
+            peers = self.listed(daemon)
+            if what(peers):
+                return peers
+            self.assertLess(time.monotonic(), end, f"{daemon.name}: {peers}")
+
+    def wait_for_state(self, daemon, key, state, seconds=20):
+        is_there = lambda peers: key in peers and peers[key].state == state
+        return self.wait_for(daemon, is_there, seconds)[key]
+
+    def test_known_peers_survive_a_restart(self):
+        path = self.folder / "peers"
+        a = self.start("a", "--peers.file", str(path))
+        b = self.start("b", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}")
+        key = b.ready["node"]
+        self.wait_for_state(a, key, operator_pb2.PeerDetail.STATE_CONNECTED)
+        self.assertEqual(b.stop(), 0)
+        self.wait_for_state(a, key, operator_pb2.PeerDetail.STATE_LOST)
+        self.assertEqual(a.stop(), 0)
+        self.assertTrue(path.read_text().startswith("overlay peers 1\n"))
+        a = self.start("a", "--peers.file", str(path))
+        lost = self.listed(a)[key]
+        self.assertEqual(lost.state, operator_pb2.PeerDetail.STATE_LOST)
+        self.assertEqual(lost.record.connected_total, 1)
+        self.assertEqual(lost.last_reason, "goaway")
+        self.assertEqual([k.address for k in lost.record.addresses], [b.ready["peer"]])
+        # Killed, it has what it wrote when it was there.
+        a.stop(signal.SIGKILL)
+        a = self.start("a", "--peers.file", str(path))
+        self.assertIn(key, self.listed(a))
+        self.assertFalse((self.folder / "peers.corrupt").exists())
+
+    def test_what_is_learnt_is_written_at_once_and_a_kill_costs_nothing_of_it(self):
+        path = self.folder / "peers"
+        a = self.start("a", "--peers.file", str(path))
+        b = self.start("b", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}")
+        self.wait_for_state(a, b.ready["node"], operator_pb2.PeerDetail.STATE_CONNECTED)
+        end = time.monotonic() + 20
+        while not path.exists():
+            self.assertLess(time.monotonic(), end)
+        a.stop(signal.SIGKILL)
+        a = self.start("a", "--peers.file", str(path))
+        self.assertIn(b.ready["node"], self.listed(a))
+
+    def test_a_corrupt_file_is_moved_aside(self):
+        path = self.folder / "peers"
+        path.write_text("overlay peers 1\nsaved 17")
+        a = self.start("a", "--peers.file", str(path))
+        self.assertEqual(self.listed(a), {})
+        self.assertEqual((self.folder / "peers.corrupt").read_text(), "overlay peers 1\nsaved 17")
+        self.assertEqual(a.stop(), 0)
+        self.assertIn("sha256", path.read_text())
+
+    def test_a_folder_is_no_peer_file(self):
+        with self.assertRaisesRegex(RuntimeError, r"exit 2.*[^$]*peers\.file: .* is not usable"):
+            self.start("a", "--peers.file", str(self.folder))
+
+    def test_a_disk_that_cannot_be_written_is_counted_and_harms_nothing(self):
+        path = self.folder / "peers"
+        (self.folder / "peers.tmp").symlink_to("/dev/full")
+        a = self.start("a", "--peers.file", str(path))
+        b = self.start("b", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}")
+        self.wait_for_state(a, b.ready["node"], operator_pb2.PeerDetail.STATE_CONNECTED)
+        end = time.monotonic() + 20
+        line = 'overlay_state_writes_total{outcome="failed"} 1'
+        url = f"http://{a.ready['metrics']}/metrics"
+        while line not in urllib.request.urlopen(url, timeout=10).read().decode():
+            self.assertLess(time.monotonic(), end)
+        self.assertFalse(path.exists())
+        self.assertEqual(a.stop(), 0)
+        self.assertTrue(path.exists())  # the last one found room
+
+    def test_sighup_takes_up_what_is_live_and_nothing_of_what_is_wrong(self):
+        config = self.folder / "a.toml"
+        config.write_text("[peers]\nknown = []\n")
+        a = self.start("a", "--config", str(config))
+        b = self.start("b")
+        here = f"{b.ready['node']}@{b.ready['peer']}"
+        config.write_text(f'[peers]\nknown = ["{here}"]\n[mempool]\ncount_max = 5000\n')
+        a.process.send_signal(signal.SIGHUP)
+        peer = self.wait_for_state(a, b.ready["node"], operator_pb2.PeerDetail.STATE_CONNECTED)
+        self.assertEqual(peer.configured, here)
+        # Refused as a whole: the list of peers in it, too.
+        config.write_text("[peers]\nknown = []\ninbound_max = 0\n")
+        a.process.send_signal(signal.SIGHUP)
+        for _ in range(2):  # between two answers lies a whole turn of its loop
+            self.assertEqual(self.listed(a)[b.ready["node"]].configured, here)
+        # Closed, and our peer is pinned: it stays, and c is not admitted.
+        config.write_text(f'[peers]\nknown = ["{here}"]\nclosed = true\n')
+        a.process.send_signal(signal.SIGHUP)
+        c = self.start("c", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}")
+        refused = lambda peers: any(p.last_reason == "not_admitted" for p in peers.values())
+        self.wait_for(c, refused)
+        peers = self.listed(a)
+        self.assertEqual(peers[b.ready["node"]].state, operator_pb2.PeerDetail.STATE_CONNECTED)
+        self.assertEqual(peers[b.ready["node"]].configured, here)
+        self.assertNotIn(c.ready["node"], peers)
+        config.write_text(f'[peers]\nknown = ["{here}"]\n')
+        a.process.send_signal(signal.SIGHUP)
+        self.wait_for_state(a, c.ready["node"], operator_pb2.PeerDetail.STATE_CONNECTED)
+        self.assertEqual(a.stop(), 0)
 
 
 class CommandLine(Folder):

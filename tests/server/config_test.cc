@@ -183,6 +183,39 @@ TEST_F(ConfigTest, WhatIsNeededIsNamed) {
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("node.key_file")));
 }
 
+// What a reload compares is there for every setting, wherever it came from; and who wins is the one
+// that counts.
+TEST_F(ConfigTest, TheTextsOfAllSettingsAreKept) {
+  Write("[peers]\nknown = [\"a\", \"b:5\"]\ninbound_max = 7\n");
+  const auto config = Parse({"--peers.inbound_max", "8"}, {{"OVERLAY_LOG_LEVEL", "error"}}, true);
+  ASSERT_OK(config);
+  EXPECT_EQ(config->given.at("peers.known"), "a, b:5");
+  EXPECT_EQ(config->given.at("peers.inbound_max"), "8");
+  EXPECT_EQ(config->given.at("log.level"), "error");
+  EXPECT_EQ(config->given.at("log.format"), "text");
+}
+
+TEST_F(ConfigTest, ALiveSettingSaysSo) {
+  std::vector<std::string> live;
+  for (const Setting& setting : Settings()) {
+    if (setting.live) live.push_back(setting.name);
+  }
+  EXPECT_EQ(live, (std::vector<std::string>{"peers.known", "peers.preferred", "peers.inbound_max",
+                                            "peers.newcomers", "peers.closed", "log.level"}));
+  EXPECT_NE(SettingsHelp().find("Live: SIGHUP."), std::string::npos);
+}
+
+TEST_F(ConfigTest, AClosedListNeedsKeys) {
+  const std::string pinned = "GAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAHV4@192.0.2.1:5";
+  EXPECT_OK(Parse({"--peers.closed", "true"}));
+  EXPECT_OK(Parse({"--peers.known", "192.0.2.1:5"}));
+  for (const char* name : {"--peers.known", "--peers.preferred"}) {
+    EXPECT_THAT(Parse({name, "192.0.2.1:5", "--peers.closed", "true"}),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("192.0.2.1:5")));
+    EXPECT_OK(Parse({name, pinned, "--peers.closed", "true"}));
+  }
+}
+
 // At, below and above the limits of numbers, sizes and modes.
 TEST_F(ConfigTest, RangesAreClosed) {
   EXPECT_OK(Parse({"--peers.inbound_max", "1"}));

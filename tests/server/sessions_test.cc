@@ -467,9 +467,11 @@ TEST_F(Sessions, UnaryCallsNameWhatIsIllegal) {
   EXPECT_FALSE(answer.preferred(0).accepted());
   EXPECT_TRUE(Told<flood::ConfigurePeers>().empty());
   peers.set_preferred(0, "fine:1");
+  peers.set_closed(true);
   ASSERT_TRUE(stub_->SetPeers(With(a.session).get(), peers, &answer).ok());
   EXPECT_TRUE(answer.applied());
   EXPECT_EQ(Told<flood::ConfigurePeers>().at(0).entries.size(), 2u);
+  EXPECT_EQ(Told<flood::ConfigurePeers>().at(0).closed, true);
 
   v1::TxSetExternalizedResponse externalized;
   auto context = With(a.session);

@@ -451,6 +451,12 @@ TEST(PeerTransport, RefusesAboveTheInboundPlaces) {
   ASSERT_EQ(gone.size(), 1u);
   EXPECT_EQ(gone[0].reason, CloseReason::kNotAdmitted);
   EXPECT_TRUE(gone[0].by_peer);
+  net.Do(0, InboundLimit{2});
+  ASSERT_TRUE(net.Join(2, 0));
+  EXPECT_EQ(net.at(0).peer_count(), 2u);
+  net.Do(0, InboundLimit{0});  // sends nobody away
+  net.Run(1s);
+  EXPECT_EQ(net.at(0).peer_count(), 2u);
 }
 
 TEST(PeerTransport, RecognisesItself) {

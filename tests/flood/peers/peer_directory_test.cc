@@ -9,17 +9,33 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr ConfiguredAs kConfigured{Standing::kConfigured, false};
+constexpr ConfiguredAs kPinned{Standing::kConfigured, true};
+constexpr ConfiguredAs kPreferred{Standing::kPreferred, false};
+
 class PeerDirectoryTest : public testing::Test {
  protected:
-  PeerDirectoryTest() { limits_.inbound_peers_max = 2; }
+  PeerDirectoryTest() { Limit(2, 0); }
   ~PeerDirectoryTest() override { directory_.CheckInvariants(); }
 
-  bool Connect(uint64_t peer, bool inbound, bool configured = false) {
+  bool Connect(uint64_t peer, bool inbound, ConfiguredAs configured = {}) {
     out_.clear();
     PeerConnected connected{PeerId{peer}, {}};
     connected.info.key.bytes[0] = static_cast<uint8_t>(peer);
     connected.info.inbound = inbound;
     return directory_.OnPeerConnected(now_, connected, configured, out_);
+  }
+  void Limit(size_t inbound_max, size_t newcomers, bool closed = false) {
+    directory_.SetTargets({inbound_max, newcomers, closed});
+  }
+  // Who was told to go.
+  std::vector<PeerId> Dropped() const {
+    std::vector<PeerId> peers;
+    for (const DropPeer& drop : Commands<DropPeer>(out_)) {
+      EXPECT_EQ(drop.reason, CloseReason::kNotAdmitted);
+      peers.push_back(drop.peer);
+    }
+    return peers;
   }
   bool Disconnect(uint64_t peer) {
     out_.clear();
@@ -50,25 +66,74 @@ TEST_F(PeerDirectoryTest, UpAndDownAreToldOnceEach) {
   EXPECT_TRUE(out_.empty());
 }
 
-TEST_F(PeerDirectoryTest, InboundLimitBindsStrangersOnly) {
+TEST_F(PeerDirectoryTest, AboveTheInboundLimitStrangersAreRefused) {
   EXPECT_TRUE(Connect(1, true));
   EXPECT_TRUE(Connect(2, true));
   EXPECT_FALSE(Connect(3, true));
-  ASSERT_EQ(Commands<DropPeer>(out_).size(), 1u);
-  EXPECT_EQ(Commands<DropPeer>(out_)[0].reason, CloseReason::kNotAdmitted);
+  EXPECT_EQ(Dropped(), std::vector<PeerId>{PeerId{3}});
   EXPECT_TRUE(AllNews<PeerUp>(out_).empty());
   EXPECT_FALSE(Disconnect(3));  // it was never up
-  EXPECT_TRUE(Connect(4, true, /*configured=*/true));
   EXPECT_TRUE(Connect(5, false));
-  EXPECT_EQ(stats_.connected, 4u);
-  EXPECT_EQ(stats_.inbound, 3u);
+  EXPECT_EQ(stats_.connected, 3u);
+  EXPECT_EQ(stats_.inbound, 2u);
   Disconnect(1);
   EXPECT_TRUE(Connect(6, true));
 }
 
+TEST_F(PeerDirectoryTest, WhoIsDisplacedHoldsNoPlaceWhileItGoes) {
+  Connect(1, true);
+  directory_.OnFirstEnvelope(now_, PeerId{1});
+  Connect(2, true);
+  EXPECT_TRUE(Connect(3, true, kConfigured));
+  EXPECT_EQ(Dropped(), std::vector<PeerId>{PeerId{2}});  // of less worth
+  EXPECT_TRUE(Connect(4, true, kConfigured));
+  EXPECT_EQ(Dropped(), std::vector<PeerId>{PeerId{1}});
+  EXPECT_FALSE(Connect(5, true, kConfigured));
+  EXPECT_TRUE(Connect(6, true, kPreferred));  // displaces a configured one
+  EXPECT_EQ(Dropped().size(), 1u);
+  EXPECT_TRUE(Connect(7, true, kPreferred));
+  EXPECT_TRUE(Connect(8, true, kPreferred));  // above the limit
+  EXPECT_TRUE(Dropped().empty());
+  directory_.CheckInvariants();
+  EXPECT_TRUE(Disconnect(2));
+  EXPECT_EQ(AllNews<PeerDown>(out_).size(), 1u);
+}
+
+TEST_F(PeerDirectoryTest, ALowerLimitIsEnforcedAtOnce) {
+  Limit(8, 0);
+  for (uint64_t peer = 1; peer <= 3; ++peer) Connect(peer, true);
+  Connect(4, true, kConfigured);
+  Connect(5, false);
+  directory_.OnFirstEnvelope(now_, PeerId{2});
+  Limit(2, 0);
+  const auto configured = [](const PeerInfo& info) {
+    return info.key.bytes[0] == 4 ? kConfigured : ConfiguredAs{};
+  };
+  out_.clear();
+  directory_.Reconsider(now_, configured, out_);
+  EXPECT_EQ(Dropped(), (std::vector<PeerId>{PeerId{1}, PeerId{3}}));
+  out_.clear();
+  directory_.Reconsider(now_, configured, out_);
+  EXPECT_TRUE(Dropped().empty());  // each is told once
+}
+
+TEST_F(PeerDirectoryTest, ClosingSendsAwayWhomNoEntryPins) {
+  Connect(1, true, kPinned);
+  Connect(2, true, kConfigured);
+  Connect(3, false);
+  Limit(2, 0, /*closed=*/true);
+  out_.clear();
+  directory_.Reconsider(
+      now_, [](const PeerInfo& info) { return info.key.bytes[0] == 1 ? kPinned : kConfigured; },
+      out_);
+  EXPECT_EQ(Dropped(), (std::vector<PeerId>{PeerId{2}, PeerId{3}}));
+  EXPECT_FALSE(Connect(4, false));
+  EXPECT_TRUE(Connect(5, true, kPinned));
+}
+
 TEST_F(PeerDirectoryTest, ScoreClosesAStrangerOnceAndAConfiguredPeerNever) {
   Connect(1, true);
-  Connect(2, true, /*configured=*/true);
+  Connect(2, true, kConfigured);
   const auto weight = static_cast<int>(OffenceWeight(Offence::kOversizeEnvelope));
   const int needed = static_cast<int>(kScoreLimit) / weight;
   for (int i = 1; i < needed; ++i) EXPECT_EQ(Offend(1, Offence::kOversizeEnvelope), 0u) << i;
@@ -103,7 +168,7 @@ TEST_F(PeerDirectoryTest, AStrangerThatIsNotAdmittedIsNoNews) {
 
 class PeerRecordTest : public PeerDirectoryTest {
  protected:
-  PeerRecordTest() { limits_.inbound_peers_max = 64; }
+  PeerRecordTest() { Limit(64, 8); }
 
   static NodeKey Key(uint8_t peer) {
     NodeKey key;
@@ -140,7 +205,8 @@ TEST_F(PeerRecordTest, StatesFollowConnectionsAndDials) {
   DialEnds(11, 77, CloseReason::kHandshakeTimeout, std::nullopt, /*configured=*/true);
   EXPECT_EQ(StateOf(1), PeerState::kWaiting);
   EXPECT_EQ(Known(1).lost_reason, CloseReason::kHandshakeTimeout);
-  directory_.Reconsider(now_, [](const PeerInfo&) { return false; });
+  directory_.Reconsider(
+      now_, [](const PeerInfo&) { return ConfiguredAs{}; }, out_);
   EXPECT_EQ(StateOf(1), PeerState::kLost);
 }
 
@@ -155,11 +221,12 @@ TEST_F(PeerRecordTest, ADialBesideAConnectionOutlivesIt) {
 }
 
 TEST_F(PeerRecordTest, AConfiguredPeerWaitsWhenItIsLost) {
-  Connect(1, /*inbound=*/true, /*configured=*/true);
+  Connect(1, /*inbound=*/true, kConfigured);
   Disconnect(1);
   EXPECT_EQ(StateOf(1), PeerState::kWaiting);
   Connect(2, /*inbound=*/true);
-  directory_.Reconsider(now_, [](const PeerInfo&) { return true; });
+  directory_.Reconsider(
+      now_, [](const PeerInfo&) { return kConfigured; }, out_);
   Disconnect(2);
   EXPECT_EQ(StateOf(2), PeerState::kWaiting);
 }
@@ -174,7 +241,7 @@ TEST_F(PeerRecordTest, AddressesAreLearntFromDialsAndListenPorts) {
   inbound.info.inbound = true;
   inbound.info.address = Address(40000);
   inbound.info.listen_port = 11625;
-  directory_.OnPeerConnected(now_, inbound, false, out_);
+  directory_.OnPeerConnected(now_, inbound, {}, out_);
   ASSERT_EQ(Known(2).addresses.size(), 1u);
   EXPECT_EQ(Known(2).addresses[0].address, Address(11625));
   EXPECT_EQ(Known(2).addresses[0].source, AddressSource::kListens);
@@ -187,7 +254,7 @@ TEST_F(PeerRecordTest, AddressesAreLearntFromDialsAndListenPorts) {
 }
 
 TEST_F(PeerRecordTest, WhoIsNotAdmittedIsNotRemembered) {
-  limits_.inbound_peers_max = 1;
+  Limit(1, 0);
   Connect(1, true);
   Connect(2, true);
   EXPECT_EQ(directory_.book().Find(Key(2)), nullptr);
@@ -220,7 +287,7 @@ TEST_F(PeerRecordTest, FiguresAreAddedUpOverConnections) {
 }
 
 TEST_F(PeerRecordTest, TheLastSeenOfTheLostAreListed) {
-  limits_.inbound_peers_max = 1000;
+  Limit(1000, 0);
   for (uint8_t i = 1; i <= kLostListedMax + 5; ++i) {
     now_ += 1s;
     Connect(i, true);
