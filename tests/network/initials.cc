@@ -2,8 +2,8 @@
 //
 //   network_initials COUNT
 //
-// Writes COUNT datagrams, each of a dial with its own connection id, as a 16-bit big-endian length and its bytes. A test
-// sends them from addresses of its choice.
+// Writes COUNT datagrams, each of a dial with its own connection id, as a 16-bit big-endian length
+// and its bytes. A test sends them from addresses of its choice.
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
