@@ -38,6 +38,7 @@
 #include "flood/base/message.h"
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
+#include "flood/configured_set.h"
 
 namespace overlay::flood {
 
@@ -158,46 +159,6 @@ struct TopQuery {
 // The deadline of the call passed, or its caller went: forget the query (no answer).
 struct CancelTopQuery {
   uint64_t id = 0;
-};
-
-// One peer of the configured set, parsed by the edge: "host", "host:port", "[v6]:port",
-// "G...@host:port".
-struct PeerEntry {
-  std::string text;              // as given
-  std::string host;              // name or IP literal, without brackets
-  std::optional<uint16_t> port;  // none: default port
-  std::optional<NodeKey> pinned_key;
-  bool preferred = false;
-  friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
-};
-enum class PeerEntrySource : uint8_t { kFile, kCore, kOperator };
-// Replaces that source's part of the configured set.
-struct ConfigurePeers {
-  PeerEntrySource source = PeerEntrySource::kFile;
-  std::vector<PeerEntry> entries;
-  bool disconnect_removed =
-      false;  // else connections to removed entries are kept, and not redialled
-  // Of a core: over PeerTargets::closed, until its next ConfigurePeers.
-  std::optional<bool> closed = std::nullopt;
-};
-// Whom to admit (peers/admission.h). Replaces what was told before; of no session.
-struct PeerTargets {
-  size_t inbound_max = 64;  // peers that dialled us
-  size_t newcomers = 8;     // of those places, never held by peers of more than 10 minutes
-  bool closed = false;      // only keys that a configured entry pins
-};
-struct ConfigureTargets {
-  PeerTargets targets;
-};
-// Both are answered with OperatorAnswered.
-struct OperatorConnect {
-  PeerEntry entry;
-};
-// By key: closes the peer, and removes what leads to it from the operator's part. By entry: removes
-// that one, and closes the peers that no other entry leads to. They are not redialled unless
-// configured elsewhere.
-struct OperatorDisconnect {
-  std::variant<NodeKey, PeerEntry> whom;
 };
 
 // What waits at the edge for the core or observers to read, all calls together; counted against the
