@@ -20,6 +20,17 @@ namespace {
 constexpr char kSessionKey[] = "overlay-session";
 constexpr size_t kAgentBytesMax = 128;
 
+void Merge(const flood::Overflow& more, std::vector<flood::Overflow>* untold) {
+  for (flood::Overflow& sum : *untold) {
+    if (sum.direction != more.direction || sum.stream != more.stream) continue;
+    sum.count += more.count;
+    sum.slot_first = std::min(sum.slot_first, more.slot_first);
+    sum.slot_last = std::max(sum.slot_last, more.slot_last);
+    return;
+  }
+  untold->push_back(more);
+}
+
 template <class Call>
 RpcMethod Method(CoreSessions* sessions, std::string_view name,
                  Completion::Lane lane = Completion::Lane::kOther) {
@@ -364,7 +375,11 @@ struct CoreSessions::Route {
     } else {
       (to_core ? counters.overflow_scp_to_core : counters.overflow_scp_from_core) += overflow.count;
     }
-    ToScp(overflow);
+    if (core != nullptr && core->scp == nullptr) {
+      Merge(overflow, &core->untold);
+    } else {
+      ToScp(overflow);
+    }
   }
   void operator()(flood::SubmitResult& result) {
     if (core == nullptr) return;

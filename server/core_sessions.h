@@ -92,10 +92,13 @@ struct CoreSession {
   TxSetsCall* tx_sets = nullptr;
   absl::flat_hash_set<SessionCall*> calls;  // all of them, the above included
 
-  uint64_t last_number = 0;                       // of submissions and verdict batches
-  uint64_t submissions_open = 0;                  // sent to the node, not answered
-  uint64_t tx_room_given = 0;                     // transactions that the node may still deliver
-  uint64_t requests_open = 0;                     // request_state not done
+  uint64_t last_number = 0;       // of submissions and verdict batches
+  uint64_t submissions_open = 0;  // sent to the node, not answered
+  uint64_t tx_room_given = 0;     // transactions that the node may still deliver
+  uint64_t requests_open = 0;     // request_state not done
+  // Losses to be told when Scp is open, because they must not be missed: one of each direction and
+  // class.
+  std::vector<flood::Overflow> untold;
   std::map<uint64_t, TopTransactionsCall*> tops;  // those that wait for their fence have no entry
   std::vector<TopTransactionsCall*> fenced_tops;
   std::map<uint64_t, TxSetExternalizedCall*> externalized;

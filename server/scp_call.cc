@@ -35,6 +35,7 @@ void ScpCall::OnOpened(Time now) {
     return;
   }
   session_->scp = this;
+  for (const flood::Overflow& lost : std::exchange(session_->untold, {})) OnOutput(now, lost);
   Pump(now);
   if (!session_->observer) {
     sessions_.node().OnCoreInput(now, flood::CoreRoom{flood::CoreStream::kScp, kScpWindow});

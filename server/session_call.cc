@@ -105,11 +105,18 @@ v1::Error MakeError(grpc::StatusCode code, std::string field, std::string value,
   return error;
 }
 
+v1::SetKind ToSetKind(SetKind kind) {
+  return kind == SetKind::kTxSet ? v1::SET_KIND_TX_SET : v1::SET_KIND_QUORUM_SET;
+}
+
 v1::Error ToError(const flood::CoreRefused& refused) {
   v1::Error error =
       MakeError(grpc::StatusCode::INVALID_ARGUMENT, refused.field, refused.value, refused.expected);
   if (refused.id) error.set_id(*refused.id);
-  if (refused.key) error.set_hash(ToBytes(refused.key->hash.view()));
+  if (refused.key) {
+    error.set_set_kind(ToSetKind(refused.key->kind));
+    error.set_hash(ToBytes(refused.key->hash.view()));
+  }
   return error;
 }
 

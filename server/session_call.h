@@ -90,6 +90,7 @@ class SessionCall : public RpcHandler {
 std::string DescribeBytes(std::string_view bytes);
 v1::Error MakeError(grpc::StatusCode code, std::string field, std::string value,
                     std::string expected);
+v1::SetKind ToSetKind(SetKind kind);
 v1::Error ToError(const flood::CoreRefused& refused);
 // The same as a status, for calls without a stream to answer on.
 grpc::Status ToStatus(const v1::Error& error);

@@ -8,13 +8,9 @@
 namespace overlay::server {
 namespace {
 
-v1::SetKind ToKind(SetKind kind) {
-  return kind == SetKind::kTxSet ? v1::SET_KIND_TX_SET : v1::SET_KIND_QUORUM_SET;
-}
-
 template <class Message>
 void SetKeyOf(const SetKey& key, Message* message) {
-  message->set_kind(ToKind(key.kind));
+  message->set_kind(ToSetKind(key.kind));
   message->set_hash(ToBytes(key.hash.view()));
 }
 
@@ -74,10 +70,8 @@ void TxSetsCall::OnMessage(Time now, const grpc::ByteBuffer& message) {
     return;
   }
   if (session_->observer && up.message_case() != v1::TxSetsUp::MESSAGE_NOT_SET) {
-    Refuse(now,
-           MakeError(grpc::StatusCode::PERMISSION_DENIED, "message", "of an observer",
-                     "nothing: observers read"),
-           "");
+    Refuse(now, MakeError(grpc::StatusCode::PERMISSION_DENIED, "message", "of an observer",
+                          "nothing: observers read"));
   } else {
     switch (up.message_case()) {
       case v1::TxSetsUp::kOffer:
@@ -90,10 +84,8 @@ void TxSetsCall::OnMessage(Time now, const grpc::ByteBuffer& message) {
         OnCancel(now, up.cancel());
         break;
       case v1::TxSetsUp::MESSAGE_NOT_SET:
-        Refuse(now,
-               MakeError(grpc::StatusCode::INVALID_ARGUMENT, "message", "not set",
-                         "offer, fetch or cancel"),
-               "");
+        Refuse(now, MakeError(grpc::StatusCode::INVALID_ARGUMENT, "message", "not set",
+                              "offer, fetch or cancel"));
         break;
     }
   }
@@ -107,7 +99,7 @@ std::optional<SetKey> TxSetsCall::ReadKey(Time now, const std::string& field, v1
            MakeError(grpc::StatusCode::INVALID_ARGUMENT, field + ".kind",
                      fmt::format("{}", static_cast<int>(kind)),
                      "SET_KIND_TX_SET or SET_KIND_QUORUM_SET"),
-           hash);
+           v1::SET_KIND_UNSPECIFIED, hash);
     return std::nullopt;
   }
   const std::optional<SetHash> parsed = SetHash::FromBytes(hash);
@@ -115,7 +107,7 @@ std::optional<SetKey> TxSetsCall::ReadKey(Time now, const std::string& field, v1
     Refuse(now,
            MakeError(grpc::StatusCode::INVALID_ARGUMENT, field + ".hash", DescribeBytes(hash),
                      "32 bytes, not all of them zero"),
-           hash);
+           kind, hash);
     return std::nullopt;
   }
   return SetKey{kind == v1::SET_KIND_TX_SET ? SetKind::kTxSet : SetKind::kQuorumSet, *parsed};
@@ -163,7 +155,7 @@ void TxSetsCall::OnOffer(Time now, const v1::SetOffer& offer) {
       offers_.erase(open);
       DiscardOffer(now, *key, wanted_total);
     }
-    Refuse(now, std::move(error), offer.hash());
+    Refuse(now, std::move(error), offer.kind(), offer.hash());
     return;
   }
   OpenOffer& state = offers_[*key];
@@ -209,7 +201,7 @@ void TxSetsCall::OnFetch(Time now, const v1::SetFetch& fetch) {
     }
   }
   if (error.code() != 0) {
-    Refuse(now, std::move(error), fetch.hash());
+    Refuse(now, std::move(error), fetch.kind(), fetch.hash());
     return;
   }
   fetches_.emplace(*key, now);
@@ -223,7 +215,7 @@ void TxSetsCall::OnCancel(Time now, const v1::SetCancel& cancel) {
     Refuse(now,
            MakeError(grpc::StatusCode::NOT_FOUND, "cancel.hash", DescribeBytes(cancel.hash()),
                      "the hash of a fetch under way"),
-           cancel.hash());
+           cancel.kind(), cancel.hash());
     return;
   }
   sessions_.node().OnCoreInput(now, flood::CancelFetch{*key});
@@ -335,8 +327,9 @@ std::optional<grpc::ByteBuffer> TxSetsCall::Produce() {
   return message;
 }
 
-void TxSetsCall::Refuse(Time now, v1::Error error, const std::string& hash) {
+void TxSetsCall::Refuse(Time now, v1::Error error, v1::SetKind kind, const std::string& hash) {
   ++sessions_.mutable_counters().errors_answered;
+  error.set_set_kind(kind);
   if (hash.size() == kHashBytes) error.set_hash(hash);
   v1::TxSetsDown down;
   *down.mutable_error() = std::move(error);

@@ -69,7 +69,9 @@ class TxSetsCall : public SessionCall {
   // The node drops what it has of it; the core has been told why.
   void DiscardOffer(Time now, const SetKey& key, uint64_t total_bytes);
   void GiveUpAll(Time now);
-  void Refuse(Time now, v1::Error error, const std::string& hash);
+  // Kind and hash of the set that is refused, where they could be read.
+  void Refuse(Time now, v1::Error error, v1::SetKind kind = v1::SET_KIND_UNSPECIFIED,
+              const std::string& hash = "");
   void SendDown(Time now, const v1::TxSetsDown& down);
   void SendNoRoom(Time now, const SetKey& key);
 

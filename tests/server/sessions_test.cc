@@ -172,6 +172,30 @@ TEST_F(Sessions, EnvelopesGoBothWaysAndRoomFollowsTheReader) {
   context->TryCancel();
 }
 
+// An overflow must not be missed: one that comes before Scp is open waits for it, as one sum.
+TEST_F(Sessions, WhatIsLostBeforeScpIsOpenIsToldThen) {
+  Attachment a = Attach();
+  using Direction = flood::Overflow::Direction;
+  Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kScp, 7, LedgerSeq{3}, LedgerSeq{5}});
+  Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kTransactions, 40, {}, {}});
+  Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kScp, 2, LedgerSeq{1}, LedgerSeq{4}});
+  auto context = With(a.session);
+  auto scp = stub_->Scp(context.get());
+  v1::ScpDown down;
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.overflow().traffic_class(), v1::TRAFFIC_CLASS_SCP);
+  EXPECT_EQ(down.overflow().count(), 9u);
+  EXPECT_EQ(down.overflow().slot_first(), 1u);
+  EXPECT_EQ(down.overflow().slot_last(), 5u);
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.overflow().traffic_class(), v1::TRAFFIC_CLASS_TRANSACTIONS);
+  EXPECT_EQ(down.overflow().count(), 40u);
+  Tell(flood::Overflow{Direction::kToCore, flood::CoreStream::kScp, 1, {}, {}});
+  ASSERT_TRUE(scp->Read(&down));
+  EXPECT_EQ(down.overflow().count(), 1u);  // and once only
+  context->TryCancel();
+}
+
 TEST_F(Sessions, WhatIsLostAtALimitIsToldAndCounted) {
   Attachment a = Attach();
   auto context = With(a.session);
@@ -418,10 +442,16 @@ TEST_F(Sessions, OffersAndFetchesAreBoundedAndGivenUp) {
   up.mutable_cancel()->set_hash(std::string(32, 'z'));
   ASSERT_TRUE(sets->Write(up));
   EXPECT_EQ(error().first, static_cast<uint32_t>(StatusCode::NOT_FOUND));
-  up.mutable_fetch()->set_kind(v1::SET_KIND_TX_SET);
+  up.mutable_fetch()->set_kind(v1::SET_KIND_QUORUM_SET);
   up.mutable_fetch()->set_hash(std::string(32, '\0'));
   ASSERT_TRUE(sets->Write(up));
-  EXPECT_EQ(error().second, "fetch.hash");
+  v1::TxSetsDown refused;
+  EXPECT_TRUE(sets->Read(&refused));
+  EXPECT_EQ(refused.error().field(), "fetch.hash");
+  EXPECT_EQ(refused.error().set_kind(),
+            v1::SET_KIND_QUORUM_SET);  // a hash names one of either kind
+  EXPECT_EQ(refused.error().hash(), std::string(32, '\0'));
+  up.mutable_fetch()->set_kind(v1::SET_KIND_TX_SET);
   up.mutable_fetch()->set_hash(std::string(32, 'y'));
   ASSERT_TRUE(sets->Write(up));
   while (Told<flood::FetchSet>().empty()) std::this_thread::yield();
