@@ -121,6 +121,12 @@ bool IsOccupied(const absl::Status& status) {
   return absl::IsFailedPrecondition(status) && status.message().substr(0, 9) == "takeover:";
 }
 
+// Whichever call ends first brings the news: the Attach event may be lost, or come after it.
+bool IsTakenOver(const absl::Status& status) {
+  return absl::IsAborted(status) &&
+         std::string(status.message()).ends_with("another core took over");
+}
+
 }  // namespace
 
 ClientImpl::ClientImpl(const ClientOptions& options, std::string network_id, Handler* handler)
@@ -276,8 +282,9 @@ void ClientImpl::OnAttachFinished(bool) {
                                  : ToAbsl(attach_status_));
   {
     const std::lock_guard lock(mutex_);
-    // The attach call knows best why the session ended.
-    if (!attach_status_.ok() && !Stopping()) why_ = ToAbsl(attach_status_);
+    // The attach call knows best why the session ended, unless it was we that ended it.
+    const bool is_own_doing = attach_status_.error_code() == grpc::StatusCode::CANCELLED;
+    if (!attach_status_.ok() && !is_own_doing && !Stopping()) why_ = ToAbsl(attach_status_);
     if (!was_attached_ && IsFinal(why_)) {
       const auto now = std::chrono::steady_clock::now();
       if (IsOccupied(why_) && !occupied_since_) occupied_since_ = now;
@@ -508,6 +515,7 @@ void ClientImpl::EndSession(const absl::Status& why) {
     if (state_ != State::kAttaching && state_ != State::kUp) return;
     state_ = State::kEnding;
     why_ = why;
+    if (IsTakenOver(why)) final_ = true;
     if (attach_context_ != nullptr) attach_context_->TryCancel();
   }
   CancelStreams();

@@ -597,6 +597,20 @@ TEST_F(ClientTest, TakenOverByAnotherCoreIsFinal) {
   EXPECT_FALSE(client_->WaitAttached(kPatience));
 }
 
+// `detached` may be lost, but the status of any call says the same.
+TEST_F(ClientTest, TakenOverByAnotherCoreIsFinalWithoutTheEvent) {
+  ClientOptions options = Options();
+  options.takeover = true;  // or it would end the session of its successor
+  StartDaemon();
+  MakeClient(options);
+  client_->Start();
+  ASSERT_TRUE(client_->WaitAttached(kPatience));
+  daemon_->EndSession("session 1 has ended: another core took over");
+  ASSERT_TRUE(core_.WaitFor("detached for good 10"));
+  EXPECT_FALSE(client_->WaitAttached(kPatience));
+  EXPECT_EQ(daemon_->attaches(), 1u);
+}
+
 TEST_F(ClientTest, StopsFromAnyState) {
   MakeClient(Options());
   client_->Stop();  // never started

@@ -117,9 +117,10 @@ class FakeDaemon::Service : public v1::Core::Service {
   }
 
   // Ends the session; what it was told stays known.
-  void EndSession() {
+  void EndSession(const std::string& why) {
     const std::lock_guard lock(mutex_);
     ++session_;
+    why_ended_ = why;
     changed_.notify_all();
   }
   // Ends every call that is held open.
@@ -141,6 +142,7 @@ class FakeDaemon::Service : public v1::Core::Service {
   bool hold_unary_ = false;
   std::map<std::string, std::string> callers_;
   bool answer_submissions_ = false;
+  std::string why_ended_ = "the session has ended";
   grpc::ServerWriter<v1::AttachEvent>* attach_ = nullptr;
   grpc::ServerReaderWriter<v1::ScpDown, v1::ScpUp>* scp_ = nullptr;
   grpc::ServerReaderWriter<v1::TransactionsDown, v1::TransactionsUp>* transactions_ = nullptr;
@@ -169,7 +171,7 @@ class FakeDaemon::Service : public v1::Core::Service {
       changed_.wait_for(lock, std::chrono::milliseconds(10));
     }
     if (*slot == stream) *slot = nullptr;
-    return grpc::Status(grpc::StatusCode::ABORTED, "the session has ended");
+    return grpc::Status(grpc::StatusCode::ABORTED, why_ended_);
   }
   template <class Up, class Stream, class MakeLines>
   grpc::Status Serve(grpc::ServerContext* context, Stream** slot, Stream* stream,
@@ -278,7 +280,7 @@ std::string FakeDaemon::CallerOf(const std::string& method) {
   return caller;
 }
 
-void FakeDaemon::EndSession() { service_->EndSession(); }
+void FakeDaemon::EndSession(const std::string& why) { service_->EndSession(why); }
 
 void FakeDaemon::SetLimits(const v1::Limits& limits) {
   limits_ = limits;

@@ -42,8 +42,8 @@ class FakeDaemon {
     Start();
   }
 
-  // Ends the session alone: the next one is of the same daemon instance.
-  void EndSession();
+  // Ends the session alone, by the status of Attach: the next one is of the same daemon instance.
+  void EndSession(const std::string& why = "the session has ended");
   // Said to those that attach from now on, after restarts too.
   void SetLimits(const v1::Limits& limits);
 
