@@ -6,26 +6,21 @@ import pathlib
 import queue
 import signal
 import subprocess
-import sys
-import tempfile
 import threading
 
 import grpc
+
+from python_core import stubs
+from python_core.stubs import core_pb2, core_pb2_grpc
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OVERLAYD = os.environ["TEST_OVERLAYD"]
 PASSPHRASE = "integration test network"
 
-_generated = tempfile.TemporaryDirectory(prefix="overlay-proto-")
-subprocess.run(["protoc", "-I", str(ROOT / "proto"), "--python_out=" + _generated.name,
-                "--grpc_python_out=" + _generated.name, "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin",
-                "overlay/v1/core.proto", "overlay/v1/operator.proto"], check=True)
+stubs.generate(stubs.PROTO, "overlay/v1/operator.proto")
 # grpc.health.v1 as the distribution has it; below another folder, because "grpc" is gRPC's own module.
-subprocess.run(["protoc", "-I", "/usr/share/grpc-proto/grpc", "--python_out=" + _generated.name,
-                "--grpc_python_out=" + _generated.name, "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin",
-                "health/v1/health.proto"], check=True)
-sys.path.insert(0, _generated.name)
-from overlay.v1 import core_pb2, core_pb2_grpc, operator_pb2, operator_pb2_grpc  # noqa: E402
+stubs.generate("/usr/share/grpc-proto/grpc", "health/v1/health.proto")
+from overlay.v1 import operator_pb2, operator_pb2_grpc  # noqa: E402
 from health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 
 

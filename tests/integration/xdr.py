@@ -5,7 +5,8 @@ import struct
 
 
 def node_id(seed=7):
-    return struct.pack(">I", 0) + bytes([seed]) * 32
+    """`seed`: a number up to 255, or the whole key."""
+    return struct.pack(">I", 0) + (seed if isinstance(seed, bytes) else bytes([seed]) * 32)
 
 
 def signed_value(tx_set_hash):
@@ -20,6 +21,15 @@ def nomination(slot, tx_set_hash, seed=7, quorum_set=b"\x22" * 32):
     votes = struct.pack(">I", 1) + struct.pack(">I", len(value)) + value
     statement = node_id(seed) + struct.pack(">Q", slot) + struct.pack(">I", 3) + quorum_set + votes + struct.pack(">I", 0)
     return statement + struct.pack(">I", 64) + os.urandom(64)
+
+
+def slot_of(envelope):
+    return int.from_bytes(envelope[36:44], "big")
+
+
+def tx_set_of(nomination):
+    """The set that the one value of a `nomination` names."""
+    return nomination[88:120]
 
 
 def payment(sequence, fee=100, source=3):
