@@ -88,6 +88,7 @@ void PeerTransport::Admit(Time now, PeerSession& session) {
   if (history_.OnOtherInstance(now, session.key(), peer.info.instance_nonce, nonce) ==
       InstanceHistory::Verdict::kKeyShared) {
     ++stats_.keys_shared;
+    stats_.shared_key = {session.key(), false, session.remote(), peer.info.address};
     return session.Close(now, CloseReason::kKeyShared, "another daemon shows the same key");
   }
   ++stats_.instances_replaced;
@@ -161,6 +162,12 @@ void PeerTransport::OnClosed(Time now, ConnectionId id, const CloseInfo& info) {
   }
   const Ending ending = EndingOf(info, heard_of_peer);
   const std::string detail = CleanText(info.reason);
+  // Its hello showed our key; or somebody has met another daemon that does.
+  if (ending.reason == CloseReason::kKeyShared &&
+      (ending.by_peer || session->key() == node_key())) {
+    ++stats_.keys_shared;
+    stats_.shared_key = {node_key(), true, session->remote(), {}};
+  }
   if (peer_of_.contains(id)) {
     ++stats_.closes[ending.reason];
     OnPeerConnectionClosed(now, *session, ending.reason, ending.by_peer, detail);

@@ -61,6 +61,15 @@ struct ClassCount {
 };
 using ClassCounts = std::array<ClassCount, kSendClassCount>;
 
+// Two living daemons that show one key, for people.
+struct SharedKey {
+  NodeKey key;            // zero: not seen yet
+  bool is_ours = false;   // the other daemon has our key
+  SocketAddress address;  // of the other one; of who told us, where a peer has noticed it
+  // Of the one that is connected; unspecified where it is ours.
+  SocketAddress connected;
+};
+
 // Counters only grow; all peers together. For metrics.
 struct TransportStats {
   ClassCounts sent;
@@ -75,7 +84,8 @@ struct TransportStats {
   uint64_t hellos = 0;              // that were accepted
   uint64_t second_connections = 0;  // that joined a peer which was there
   uint64_t instances_replaced = 0;
-  uint64_t keys_shared = 0;
+  uint64_t keys_shared = 0;          // times that it was noticed
+  SharedKey shared_key;              // the last one
   uint64_t ports_changed = 0;        // of a peer: a NAT that forgot
   uint64_t addresses_changed = 0;    // of a peer that moved
   uint64_t envelopes_dropped = 0;    // at the bound of a peer's queue, or refused by the peer

@@ -176,6 +176,7 @@ absl::Status UdpSocket::Impl::Open(const SocketAddress& address, const UdpSocket
   if (options.ipv6) fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0 && errno == EAFNOSUPPORT && (address.is_v4() || address.is_unspecified())) {
     v4_only = true;
+    ++counters.ipv6_refused;
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   }
   if (fd < 0) return BindError(address, errno);
@@ -192,11 +193,11 @@ absl::Status UdpSocket::Impl::Open(const SocketAddress& address, const UdpSocket
   (void)SetInt(fd, SOL_SOCKET, SO_RCVBUF, options.receive_buffer_bytes);
   (void)SetInt(fd, SOL_SOCKET, SO_SNDBUF, options.send_buffer_bytes);
   gro = options.gro && SetInt(fd, IPPROTO_UDP, UDP_GRO, 1);
-  if (options.gso) {
-    int probe = 0;
-    socklen_t probe_bytes = sizeof(probe);
-    gso = getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &probe, &probe_bytes) == 0;
-  }
+  int probe = 0;
+  socklen_t probe_bytes = sizeof(probe);
+  gso = options.gso && getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &probe, &probe_bytes) == 0;
+  if (!gso) ++counters.gso_refused;
+  if (!gro) ++counters.gro_refused;
   sockaddr_storage storage;
   const socklen_t bytes = FillSockaddr(address, v4_only, storage);
   if (bind(fd, reinterpret_cast<sockaddr*>(&storage), bytes) != 0) return BindError(address, errno);

@@ -44,9 +44,10 @@ struct UdpSocketOptions {
   int receive_buffer_bytes = 4 << 20;
   // Bulk of all peers stops at half of it, so it is also delay: 2 MiB are 16 ms of a gigabit.
   int send_buffer_bytes = 2 << 20;
+  // False: as on a kernel without it.
   bool gso = true;
   bool gro = true;
-  bool ipv6 = true;  // false: as on a kernel without it
+  bool ipv6 = true;
 };
 
 // Only grow, except the two flags.
@@ -64,8 +65,11 @@ struct UdpSocketCounters {
   uint64_t too_large = 0;    // EMSGSIZE: the interface's MTU
   uint64_t send_errors_other = 0;
   uint64_t receive_errors = 0;
-  uint64_t truncated = 0;    // datagrams larger than we read, dropped
-  uint64_t gso_refused = 0;  // at most 1: it is switched off then
+  uint64_t truncated = 0;  // datagrams larger than we read, dropped
+  // Each at most 1: the kernel has it not, or refused it later and it is not tried again.
+  uint64_t gso_refused = 0;
+  uint64_t gro_refused = 0;
+  uint64_t ipv6_refused = 0;
 };
 
 class UdpSocket : public DatagramSink {

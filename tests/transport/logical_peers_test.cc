@@ -346,6 +346,16 @@ TEST(LogicalPeers, ASharedKeyIsNamed) {
   net.Run(1s);
   EXPECT_EQ(net.at(0).stats().instances_replaced, 3u);
   EXPECT_EQ(net.at(0).stats().keys_shared, 1u);
+  const SharedKey& seen = net.at(0).stats().shared_key;
+  EXPECT_EQ(seen.key, net.KeyOf(1));
+  EXPECT_FALSE(seen.is_ours);
+  EXPECT_EQ(seen.address, net.AddressOf(1));
+  EXPECT_EQ(seen.connected, net.AddressOf(2));
+  // Who was refused learns that it is its own key.
+  EXPECT_EQ(net.at(1).stats().keys_shared, 1u);
+  EXPECT_TRUE(net.at(1).stats().shared_key.is_ours);
+  EXPECT_EQ(net.at(1).stats().shared_key.key, net.KeyOf(1));
+  EXPECT_EQ(net.at(2).stats().keys_shared, 0u);
   EXPECT_EQ(net.Count<PeerConnected>(0), 4u);
   EXPECT_EQ(net.Count<PeerDisconnected>(0), 3u);
   EXPECT_EQ(net.All<PeerDisconnected>(1).back().reason, CloseReason::kKeyShared);

@@ -153,6 +153,8 @@ TEST(UdpSocket, WithoutIPv6WhatGoesThereIsDroppedAndCounted) {
   const auto sender = BindAny({.ipv6 = false});
   const auto receiver = BindAny();
   EXPECT_FALSE(sender->ipv6_enabled());
+  EXPECT_EQ(sender->counters().ipv6_refused, 1u);
+  EXPECT_EQ(receiver->counters().gso_refused + receiver->counters().gro_refused, 0u);
   EXPECT_TRUE(sender->local_address().is_v4());
   absl::StatusOr<SocketAddress> six =
       SocketAddress::ParseIp("2001:db8::7f00:1", receiver->local_address().port);
@@ -170,6 +172,8 @@ TEST(UdpSocket, WorksWithoutSegmentationOffload) {
   const auto receiver = BindAny({.gso = false, .gro = false});
   EXPECT_FALSE(sender->gso_enabled());
   EXPECT_FALSE(receiver->gro_enabled());
+  EXPECT_EQ(sender->counters().gso_refused, 1u);
+  EXPECT_EQ(receiver->counters().gro_refused, 1u);
   Put(*sender, To(*receiver), "aaaabbbbcc", 4);
   ASSERT_TRUE(sender->Flush());
   EXPECT_THAT(ReadSome(*receiver, 3), testing::ElementsAre("aaaa", "bbbb", "cc"));
