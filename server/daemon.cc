@@ -15,8 +15,10 @@
 #include <utility>
 
 #include "flood/overlay_node.h"
+#include "server/api_gate.h"
 #include "server/compute_worker.h"
 #include "server/core_sessions.h"
+#include "server/descriptors.h"
 #include "server/drain.h"
 #include "server/health_service.h"
 #include "server/http_server.h"
@@ -27,6 +29,7 @@
 #include "server/node_driver.h"
 #include "server/operator_report.h"
 #include "server/operator_service.h"
+#include "server/peer_saver.h"
 #include "server/port_holder.h"
 #include "server/session_call.h"
 #include "server/state_file.h"
@@ -52,8 +55,6 @@ constexpr Duration kReceiveTimePerTurn = std::chrono::microseconds(100);
 // When peers shall dial again, as the goaway says: a restart in place takes less.
 constexpr Duration kRedialAfter = std::chrono::seconds(1);
 constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
-// What a crash may cost of what is known of peers; a full book is 400 KB to write.
-constexpr Duration kSaveEvery = std::chrono::seconds(60);
 constexpr auto kLastSavePatience = std::chrono::milliseconds(100);
 
 uint64_t SecretRandom() {
@@ -153,8 +154,6 @@ class Daemon::Impl : public OperatorSource {
   absl::Status StartPeerFile();
   void Reload(Time now);
   void ConfigureFromFile(Time now);
-  std::optional<Time> SavePeers(Time now);
-  void SubmitPeers(Time now);
   std::optional<Time> Turn(Time now);
   bool DrainCompletions(Time now);
   void OnUdp(Time now, transport::FdReady ready);
@@ -185,15 +184,14 @@ class Daemon::Impl : public OperatorSource {
   std::unique_ptr<NodeDriver> driver_;
   std::unique_ptr<transport::DnsResolver> dns_;
   std::unique_ptr<ComputeWorker> worker_;
-  std::unique_ptr<StateWriter> state_;  // none: nothing is kept
-  Time next_save_ = Time::min();
-  uint64_t saved_changes_ = 0;
-  uint64_t logged_failures_ = 0;
+  std::unique_ptr<PeerSaver> saver_;  // none: nothing is kept
   std::unique_ptr<CompletionMailbox> mailbox_;
   PreparedListeners listeners_;  // the locks live until the server has gone
   std::unique_ptr<CoreSessions> sessions_;
   HealthService health_;
   std::unique_ptr<RpcServer> server_;
+  std::unique_ptr<ApiGate> gate_;
+  std::vector<int> ports_;  // of the listeners; 0: a unix socket
   std::unique_ptr<MetricsExchange> exchange_;
   std::unique_ptr<HttpServer> http_;
   std::thread http_stopper_;
@@ -336,8 +334,7 @@ absl::Status Daemon::Impl::StartPeerFile() {
                 {"error", std::string(file.status().message())},
                 {"moved", moved.ok() ? path + ".corrupt" : std::string(moved.message())}});
   }
-  saved_changes_ = node_->known_peers_changes();
-  state_ = std::make_unique<StateWriter>(path);
+  saver_ = std::make_unique<PeerSaver>(path, node_.get(), &log_, [this] { loop_->waker().Wake(); });
   return absl::OkStatus();
 }
 
@@ -366,10 +363,29 @@ absl::Status Daemon::Impl::StartApi() {
   std::vector<RpcMethod> methods = sessions_->Methods();
   for (RpcMethod& method : OperatorMethods(this)) methods.push_back(std::move(method));
   for (RpcMethod& method : health_.Methods()) methods.push_back(std::move(method));
-  server_ = std::make_unique<RpcServer>(RpcServerOptions{.listeners = listeners_.listeners},
-                                        std::move(methods), mailbox_.get());
+  gate_ = std::make_unique<ApiGate>(loop_.get(), &log_);
+  for (const RpcListener& listener : listeners_.listeners) {
+    const absl::StatusOr<int> port =
+        gate_->Open(listener.role == ListenerRole::kCore ? "api" : "operator", listener.address);
+    if (!port.ok()) return port.status();
+    ports_.push_back(*port);
+  }
+  if (absl::Status status = FinishListeners(config_, listeners_); !status.ok()) return status;
+  server_ = std::make_unique<RpcServer>(
+      RpcServerOptions{.listeners = listeners_.listeners,
+                       .on_call = [this](const std::string& peer) { gate_->OnCall(peer); }},
+      std::move(methods), mailbox_.get());
   if (absl::Status status = server_->Start(); !status.ok()) return status;
-  return FinishListeners(config_, listeners_);
+  const uint64_t limit = DescriptorLimit();
+  const size_t connections = ApiConnectionsFor(limit, OpenDescriptors(), ports_.size());
+  if (limit < kDescriptorsWanted) {
+    log_.Event(LogLevel::kWarning, "descriptors_low",
+               {{"limit", fmt::format("{}", limit)},
+                {"wanted", fmt::format("{}", kDescriptorsWanted)},
+                {"api_connections", fmt::format("{}", connections)},
+                {"remedy", "raise the hard limit: LimitNOFILE= of systemd, ulimit -Hn"}});
+  }
+  return gate_->Start(connections, [this](size_t at, int fd) { server_->Adopt(at, fd); });
 }
 
 absl::Status Daemon::Impl::StartMetrics() {
@@ -385,14 +401,13 @@ absl::Status Daemon::Impl::StartMetrics() {
 }
 
 std::string Daemon::Impl::ReadyLine() const {
-  const std::vector<int>& ports = server_->ports();
   return fmt::format(
       R"({{"event":"ready","node":{},"version":{},"pid":{},"peer":{},)"
       R"("api":{},"operator":{},"metrics":{}}})",
       JsonText(ToStrkey(self_)), JsonText(OVERLAY_VERSION), getpid(),
       JsonText(socket_->local_address().ToString()),
-      JsonText(BoundAddress(config_.api_listen, ports[0])),
-      JsonText(BoundAddress(config_.operator_listen, ports.size() > 1 ? ports[1] : 0)),
+      JsonText(BoundAddress(config_.api_listen, ports_[0])),
+      JsonText(BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0)),
       JsonText(metrics_address_));
 }
 
@@ -407,12 +422,9 @@ void Daemon::Impl::Run() {
   ConfigureFromFile(now);
   loop_->waker().Wake();
   loop_->Run();
-  if (state_ != nullptr) {
-    SubmitPeers(loop_->ReadClock());
-    if (!state_->Finish(kLastSavePatience)) {
-      log_.Event(LogLevel::kWarning, "peer_file_not_written", {{"error", "the disk is too slow"}});
-    }
-    state_.reset();
+  if (saver_ != nullptr) {
+    saver_->Finish(loop_->ReadClock(), transport::EventLoop::ReadWallClock(), kLastSavePatience);
+    saver_.reset();
   }
   // Names, metrics and files go last; the gRPC server has gone, or the process ends without it.
   log_.Event(LogLevel::kInfo, "stopped");
@@ -508,10 +520,13 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
                       {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
   }
   LogSharedKeys(now);
-  next = Earlier(next, SavePeers(now));
+  if (saver_ != nullptr) {
+    next = Earlier(next, saver_->OnTurn(now, &transport::EventLoop::ReadWallClock));
+  }
   next = Earlier(next, AdvanceDrain(now));
   next = Earlier(next, driver_->NextDeadline());
   next = Earlier(next, sessions_->NextDeadline());
+  next = Earlier(next, gate_->OnTurn(now));
   next = Earlier(next, dns_->NextDeadline(now));
   const Duration spent = loop_->ReadClock() - now;
   stats_.turn.Add(spent);
@@ -527,26 +542,6 @@ bool Daemon::Impl::DrainCompletions(Time now) {
     if (loop_->ReadClock() - began >= kCompletionTimePerTurn) break;
   }
   return true;
-}
-
-// What was written, or not, since the last save is told with the next one.
-std::optional<Time> Daemon::Impl::SavePeers(Time now) {
-  if (state_ == nullptr || node_->known_peers_changes() == saved_changes_) return std::nullopt;
-  if (now < next_save_) return next_save_;
-  const StateWriter::Report report = state_->report();
-  if (report.failed != logged_failures_) {
-    log_.EventLimited(now, LogLevel::kWarning, "peer_file_not_written",
-                      {{"error", std::string(report.last.message())}});
-  }
-  logged_failures_ = report.failed;
-  SubmitPeers(now);
-  return std::nullopt;
-}
-
-void Daemon::Impl::SubmitPeers(Time now) {
-  saved_changes_ = node_->known_peers_changes();
-  next_save_ = now + kSaveEvery;
-  state_->Submit({node_->known_peers(), now, transport::EventLoop::ReadWallClock()});
 }
 
 std::optional<Time> Daemon::Impl::Write(Time now) {
@@ -601,6 +596,7 @@ void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
       Write(now);
       return;
     case DrainStep::kEndCalls:
+      gate_->Stop();
       server_->BeginShutdown();
       return;
     case DrainStep::kOver:
@@ -617,10 +613,9 @@ void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
 
 MetricSources Daemon::Impl::Sources(Time now) {
   stats_.tx_pull = driver_->tx_pull();
-  if (state_ != nullptr) {
-    const StateWriter::Report report = state_->report();
-    stats_.state_written = report.written;
-    stats_.state_failed = report.failed;
+  if (saver_ != nullptr) {
+    stats_.state_written = saver_->report().written;
+    stats_.state_failed = saver_->report().failed;
   }
   MetricSources sources;
   sources.now = now;
@@ -637,6 +632,8 @@ MetricSources Daemon::Impl::Sources(Time now) {
   sources.core_attached = sessions_->core() != nullptr;
   sources.observers = sessions_->observer_count();
   sources.calls = server_->call_count();
+  sources.gate = &gate_->counters();
+  sources.api_connections = gate_->connection_count();
   sources.version = OVERLAY_VERSION;
   return sources;
 }
@@ -649,10 +646,9 @@ v1::StatusResponse Daemon::Impl::Status(Time now) {
   status.set_version("overlayd " OVERLAY_VERSION);
   status.set_uptime_ms(static_cast<uint64_t>(ToMicros(now - started_) / 1000));
   status.set_peer_address(socket_->local_address().ToString());
-  const std::vector<int>& ports = server_->ports();
-  status.set_core_address(BoundAddress(config_.api_listen, ports[0]));
+  status.set_core_address(BoundAddress(config_.api_listen, ports_[0]));
   status.set_operator_address(
-      BoundAddress(config_.operator_listen, ports.size() > 1 ? ports[1] : 0));
+      BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0));
   status.set_metrics_address(metrics_address_);
   status.set_draining(drain_.has_begun());
   return status;
@@ -710,16 +706,18 @@ LogLevel Daemon::Impl::SetLogLevel(std::optional<LogLevel> level) {
 }
 
 void Daemon::Impl::LogSharedKeys(Time now) {
-  uint64_t count = 0;
-  for (const auto* closes : {&transport_->stats().closes, &transport_->stats().refusals}) {
-    const auto found = closes->find(CloseReason::kKeyShared);
-    if (found != closes->end()) count += found->second;
-  }
-  if (count == keys_shared_) return;
-  keys_shared_ = count;
-  log_.EventLimited(now, LogLevel::kError, "key_shared",
-                    {{"what", "two daemons show one key: ours, or that of a peer"},
-                     {"count", fmt::format("{}", count)}});
+  const transport::TransportStats& stats = transport_->stats();
+  if (stats.keys_shared == keys_shared_) return;
+  keys_shared_ = stats.keys_shared;
+  const transport::SharedKey& shared = stats.shared_key;
+  log_.EventLimited(
+      now, LogLevel::kError, "key_shared",
+      {{"key", ToStrkey(shared.key)},
+       {"what", shared.is_ours ? "another daemon has our key, or a peer says so"
+                               : "two daemons show the key of a peer"},
+       {"at", shared.address.ToString()},
+       {"and_at", (shared.is_ours ? socket_->local_address() : shared.connected).ToString()},
+       {"count", fmt::format("{}", stats.keys_shared)}});
 }
 
 // ------------------------------------------------------------------------------------------ Daemon

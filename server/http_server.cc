@@ -32,18 +32,27 @@ class RouteHandler : public CivetHandler {
   const std::function<HttpPage()> page_;
 };
 
-// Connects and hangs up; an error means that nothing sleeps there.
+// Connects and hangs up; an error means that nothing sleeps there. By the address's own family: a
+// kernel may have no IPv6, and a socket of IPv6 may listen for nothing else.
 void Poke(const SocketAddress& address) {
-  const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  sockaddr_in to4{};
+  to4.sin_family = AF_INET;
+  to4.sin_port = htons(address.port);
+  std::memcpy(&to4.sin_addr, address.ip.data() + 12, 4);
+  sockaddr_in6 to6{};
+  to6.sin6_family = AF_INET6;
+  to6.sin6_port = htons(address.port);
+  std::memcpy(&to6.sin6_addr, address.ip.data(), address.ip.size());
+  if (address.is_unspecified()) {
+    to4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to6.sin6_addr = in6addr_loopback;
+  }
+  const bool is_v4 = address.is_v4();
+  const int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return;
-  sockaddr_in6 to{};
-  to.sin6_family = AF_INET6;
-  to.sin6_port = htons(address.port);
-  SocketAddress target = address;
-  if (address.is_unspecified()) target = SocketAddress::Loopback(address.port);
-  std::memcpy(&to.sin6_addr, target.ip.data(), target.ip.size());
-  // IPv4 is a mapped address, which an IPv6 socket reaches.
-  (void)connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to));
+  const auto* const to =
+      is_v4 ? reinterpret_cast<const sockaddr*>(&to4) : reinterpret_cast<const sockaddr*>(&to6);
+  (void)connect(fd, to, is_v4 ? sizeof(to4) : sizeof(to6));
   close(fd);
 }
 

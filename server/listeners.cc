@@ -219,7 +219,7 @@ absl::StatusOr<PreparedListeners> PrepareListeners(const Config& config) {
   for (const ListenerConfig& listener : Listeners(config)) {
     RpcListener rpc;
     rpc.role = listener.role;
-    rpc.grpc_address = listener.listen;
+    rpc.address = listener.listen;
     rpc.is_unix = listener.is_unix();
     if (absl::Status status = ReadFiles(listener, &rpc); !status.ok()) return status;
     if (rpc.is_unix) {

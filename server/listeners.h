@@ -6,7 +6,7 @@
 //   R1  A unix socket (its path 107 bytes at most), or a loopback address with a token, with mutual
 //       TLS, or with the word that any local process may come; any other address with mutual TLS.
 //   R2  A unix socket's address is held by a lock file beside it, PATH.lock, with our process id in
-//       it. Why: gRPC unlinks a living server's socket and takes its place without a word.
+//       it. Why: to bind it means to take the place of what is there, also of a living server.
 //   R3  Between bind and chmod nobody else can connect: the umask is 0177 meanwhile.
 //   R4  Certificate, key and authorities are read and checked before anything listens. Why: gRPC
 //       would take any text and refuse every client later.

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <string>
@@ -12,6 +13,7 @@
 #include "flood/base/crypto.h"
 #include "server/config.h"
 #include "server/daemon.h"
+#include "server/descriptors.h"
 #include "server/listeners.h"
 #include "transport/node_key_file.h"
 
@@ -148,6 +150,10 @@ int RunDaemon(const Arguments& arguments) {
     PrintError(config.status());
     return kUsage;
   }
+  RaiseDescriptorLimit();
+  // A log that nobody reads any more, and a file at its size limit, are errors of a write.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
       Daemon::Create(*config, {.exit_with_parent = arguments.exit_with_parent,
                                .handle_signals = true,

@@ -287,6 +287,18 @@ void AddCore(std::vector<MetricDefinition>& m) {
                     [](const MetricSources& s) { return s.observers; }));
   m.push_back(Gauge("overlay_core_calls_count", "gRPC calls open.", "",
                     [](const MetricSources& s) { return s.calls; }));
+  m.push_back(Gauge("overlay_core_connections_count",
+                    "Connections of cores and operators to the gRPC server.", "",
+                    [](const MetricSources& s) { return s.api_connections; }));
+  m.push_back(ByLabel(
+      "overlay_core_connections_total", MetricType::Counter,
+      "Connections accepted; displaced, because somebody held too many; starved, tries without a "
+      "free descriptor.",
+      "outcome", "", [](const MetricSources& s) {
+        return Labelled{{"accepted", s.gate->accepted},
+                        {"displaced", s.gate->displaced},
+                        {"starved", s.gate->starved}};
+      }));
   m.push_back(Counter("overlay_core_sessions_total", "Sessions of cores begun.", "",
                       [](const MetricSources& s) { return s.sessions->attached; }));
   m.push_back(ByLabel("overlay_core_sessions_ended_total", MetricType::Counter,

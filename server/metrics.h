@@ -25,6 +25,7 @@
 
 #include "flood/base/time.h"
 #include "flood/node_stats.h"
+#include "server/api_gate.h"
 #include "server/core_sessions.h"
 #include "server/daemon_stats.h"
 #include "server/http_server.h"
@@ -50,6 +51,8 @@ struct MetricSources {
   bool core_attached = false;
   uint64_t observers = 0;
   uint64_t calls = 0;
+  const ApiGateCounters* gate = nullptr;
+  uint64_t api_connections = 0;
   std::string version;
 };
 

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "flood/base/check.h"
+#include "server/descriptors.h"
 #include "server/metric_table.h"
 
 namespace overlay::server::metric_table {
@@ -28,6 +29,11 @@ void AddProcess(std::vector<MetricDefinition>& m) {
                     [](const MetricSources& s) { return ToSeconds(s.now - s.started); }));
   m.push_back(Gauge("overlay_process_resident_bytes", "Resident memory of the process.", "",
                     [](const MetricSources&) { return ResidentBytes(); }));
+  m.push_back(ByLabel("overlay_process_descriptors_count", MetricType::Gauge,
+                      "File descriptors: open, and how many the process may have.", "what", "",
+                      [](const MetricSources&) {
+                        return Labelled{{"open", OpenDescriptors()}, {"limit", DescriptorLimit()}};
+                      }));
   m.push_back(Counter("overlay_process_bugs_total",
                       "Mistakes of our own that were survived; each is worth a report.", "",
                       [](const MetricSources&) { return BugCount(); }));
@@ -189,6 +195,13 @@ void AddQuic(std::vector<MetricDefinition>& m) {
                       "1: the kernel cuts (gso) and joins (gro) datagrams, and has IPv6.", "what",
                       "", [](const MetricSources& s) {
                         return Labelled{{"gso", s.gso}, {"gro", s.gro}, {"ipv6", s.ipv6}};
+                      }));
+  m.push_back(ByLabel("overlay_wire_fallbacks_total", MetricType::Counter,
+                      "What of it was missing at the start, or refused later and given up.", "what",
+                      "", [](const MetricSources& s) {
+                        return Labelled{{"gso", s.socket->gso_refused},
+                                        {"gro", s.socket->gro_refused},
+                                        {"ipv6", s.socket->ipv6_refused}};
                       }));
 }
 

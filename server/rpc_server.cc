@@ -30,7 +30,7 @@ bool EqualTokens(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-// Marks each call with the listener that it came through, and checks the token (R2).
+// Marks each connection with the listener that it came through, and checks the token (R2).
 class ListenerProcessor : public grpc::AuthMetadataProcessor {
  public:
   explicit ListenerProcessor(const RpcListener& listener)
@@ -52,7 +52,10 @@ class ListenerProcessor : public grpc::AuthMetadataProcessor {
                 "the token in authorization is not this listener's"};
       }
     }
-    context->AddProperty(kListenerProperty, role_);
+    // Of the connection, not of the call: once, or it would grow with each, under the loop's eyes.
+    if (context->FindPropertyValues(kListenerProperty).empty()) {
+      context->AddProperty(kListenerProperty, role_);
+    }
     return grpc::Status::OK;
   }
 
@@ -129,7 +132,6 @@ absl::Status RpcServer::Start() {
   const auto millis = [](Duration d) {
     return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(d).count());
   };
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options_.concurrent_streams_max);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, millis(options_.keepalive_time));
@@ -139,6 +141,8 @@ absl::Status RpcServer::Start() {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, millis(options_.idle_time));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             millis(options_.handshake_timeout));
   builder.SetMaxReceiveMessageSize(kReceiveBytesMax);
   grpc::ResourceQuota quota("overlayd");
   quota.SetMaxThreads(kSyncThreadCountMax);
@@ -147,12 +151,11 @@ absl::Status RpcServer::Start() {
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
 
-  ports_.assign(options_.listeners.size(), 0);
-  for (size_t i = 0; i < options_.listeners.size(); ++i) {
-    const RpcListener& listener = options_.listeners[i];
+  for (const RpcListener& listener : options_.listeners) {
     const std::shared_ptr<grpc::ServerCredentials> credentials = CredentialsOf(listener);
     credentials->SetAuthMetadataProcessor(std::make_shared<ListenerProcessor>(listener));
-    builder.AddListeningPort(listener.grpc_address, credentials, &ports_[i]);
+    acceptors_.push_back(builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials));
   }
   for (const auto& service : services_) builder.RegisterService(service.get());
   queue_ = builder.AddCompletionQueue();
@@ -163,19 +166,17 @@ absl::Status RpcServer::Start() {
     bool ok = false;
     while (queue_->Next(&tag, &ok)) {
     }
-    std::string which;
-    for (size_t i = 0; i < ports_.size(); ++i) {
-      if (ports_[i] == 0) which += (which.empty() ? "" : ", ") + options_.listeners[i].grpc_address;
-    }
-    return absl::FailedPreconditionError(
-        fmt::format("cannot listen on {}: in use, or not an address of this machine", which));
-  }
-  for (size_t i = 0; i < ports_.size(); ++i) {
-    if (options_.listeners[i].is_unix) ports_[i] = 0;
+    return absl::InternalError("the gRPC server does not start");
   }
   thread_ = std::make_unique<CompletionThread>(queue_.get(), mailbox_);
   for (size_t method = 0; method < methods_.size(); ++method) Request(method);
   return absl::OkStatus();
+}
+
+void RpcServer::Adopt(size_t listener, int fd) {
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.fd = fd;
+  acceptors_[listener]->HandleNewConnection(&connection);
 }
 
 void RpcServer::Request(size_t method) {
@@ -213,6 +214,7 @@ std::unique_ptr<RpcHandler> RpcServer::Accept(RpcCall* call) {
                   fmt::format("{} is not served on the {} listener", method.path, role)});
     return nullptr;
   }
+  if (options_.on_call) options_.on_call(call->context_.peer());
   return method.make(call);
 }
 

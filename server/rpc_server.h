@@ -1,7 +1,7 @@
 // server/rpc_server.h
 //
-// The gRPC server as an object of the loop: its listeners, the methods that it answers, the calls
-// that live.
+// The gRPC server as an object of the loop: the methods that it answers, the calls that live. Its
+// connections are accepted elsewhere (api_gate.h) and adopted.
 //
 // Rules
 //   R1  A method answers only on the listeners named for it; elsewhere PERMISSION_DENIED.
@@ -15,6 +15,8 @@
 //       arrangement.
 //   R5  What gRPC and protobuf have to say about what is sent is kept for the log
 //       (library_log.h).
+//   R6  A connection that has not said what it must within handshake_timeout is closed. Why: it has
+//       a place (api_gate.h) that somebody else may want.
 //
 // Shutdown in three steps, so that the loop never blocks: the owner ends the calls that it knows,
 // then BeginShutdown() cancels the rest, then is_drained() turns true while the loop still drains
@@ -46,7 +48,7 @@ enum class ListenerRole : uint8_t { kCore = 1, kOperator = 2 };
 
 struct RpcListener {
   ListenerRole role = ListenerRole::kCore;
-  std::string grpc_address;  // "unix:/path" or "127.0.0.1:0"
+  std::string address;  // "unix:/path" or "127.0.0.1:0"
   bool is_unix = false;
   std::string token;  // empty: none wanted
   // PEM. Empty: no TLS. Else whoever connects must show a certificate of these authorities.
@@ -73,6 +75,9 @@ struct RpcServerOptions {
   Duration keepalive_timeout = std::chrono::seconds(5);
   // A connection that had no call for so long is told to go; a client comes back by itself.
   Duration idle_time = std::chrono::minutes(5);
+  Duration handshake_timeout = std::chrono::seconds(10);
+  // A call that may be made on its listener came from this end, as gRPC names it.
+  std::function<void(const std::string& peer)> on_call = {};
 };
 
 class RpcServer {
@@ -81,10 +86,11 @@ class RpcServer {
   // Shuts down if that was not done, and waits for every tag.
   ~RpcServer();
 
-  // FAILED_PRECONDITION, naming the address: nothing listens then. Once.
+  // INTERNAL. Once.
   absl::Status Start();
-  // Bound ports, in the order of the listeners; 0 for unix sockets.
-  const std::vector<int>& ports() const { return ports_; }
+  // A connection of a listener, accepted; the descriptor is the server's from here. Between Start()
+  // and BeginShutdown(), on any one thread.
+  void Adopt(size_t listener, int fd);
 
   // No new calls; those that live are cancelled.
   void BeginShutdown();
@@ -108,7 +114,7 @@ class RpcServer {
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<CompletionThread> thread_;
-  std::vector<int> ports_;
+  std::vector<std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor>> acceptors_;
   absl::flat_hash_map<RpcCall*, std::unique_ptr<RpcCall>> calls_;
   size_t live_count_ = 0;  // of calls_, those that a client has made
   bool shutting_down_ = false;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdio>
@@ -67,7 +68,8 @@ absl::Status MoveAside(const std::string& path) {
 }
 
 struct StateWriter::Shared {
-  explicit Shared(std::string path_in) : path(std::move(path_in)) {}
+  Shared(std::string path_in, std::function<void()> on_ended_in)
+      : path(std::move(path_in)), on_ended(std::move(on_ended_in)) {}
 
   const std::string path;
   std::mutex mutex;
@@ -76,10 +78,13 @@ struct StateWriter::Shared {
   bool writing = false;
   bool stop = false;
   Report report;
+  std::function<void()> on_ended;  // called with the lock held: its owner may go after Finish()
+  std::atomic<uint64_t> ended{0};
 };
 
-StateWriter::StateWriter(const std::string& path)
-    : shared_(std::make_shared<Shared>(path)), thread_([shared = shared_] { Run(shared); }) {}
+StateWriter::StateWriter(const std::string& path, std::function<void()> on_ended)
+    : shared_(std::make_shared<Shared>(path, std::move(on_ended))),
+      thread_([shared = shared_] { Run(shared); }) {}
 
 StateWriter::~StateWriter() {
   if (thread_.joinable()) Finish(kLittlePatience);
@@ -100,6 +105,8 @@ void StateWriter::Run(const std::shared_ptr<Shared>& shared) {
     shared->writing = false;
     ++(status.ok() ? shared->report.written : shared->report.failed);
     shared->report.last = status;
+    shared->ended.fetch_add(1, std::memory_order_release);
+    if (shared->on_ended) shared->on_ended();
     shared->changed.notify_all();
   }
 }
@@ -120,6 +127,7 @@ bool StateWriter::Finish(std::chrono::milliseconds patience) {
     done = shared_->changed.wait_for(lock, patience,
                                      [&] { return !shared_->waiting && !shared_->writing; });
     shared_->stop = true;
+    shared_->on_ended = nullptr;
   }
   shared_->changed.notify_all();
   if (done) {
@@ -134,5 +142,7 @@ StateWriter::Report StateWriter::report() const {
   const std::lock_guard lock(shared_->mutex);
   return shared_->report;
 }
+
+uint64_t StateWriter::ended() const { return shared_->ended.load(std::memory_order_acquire); }
 
 }  // namespace overlay::server

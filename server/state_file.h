@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -45,7 +46,9 @@ struct StateSnapshot {
 
 class StateWriter {
  public:
-  explicit StateWriter(const std::string& path);
+  // `on_ended` is called by the writer's thread when a write has ended, well or not, and not after
+  // Finish().
+  explicit StateWriter(const std::string& path, std::function<void()> on_ended = {});
   // Finish() with little patience, if it was not called.
   ~StateWriter();
   StateWriter(const StateWriter&) = delete;
@@ -63,6 +66,8 @@ class StateWriter {
     absl::Status last;  // of the last write
   };
   Report report() const;
+  // Writes that have ended: written + failed, without a lock.
+  uint64_t ended() const;
 
  private:
   struct Shared;  // outlives us where the thread is left behind

@@ -28,6 +28,7 @@ class Metrics : public testing::Test {
     sources_.socket = &socket_;
     sources_.sessions = &sessions_;
     sources_.daemon = &daemon_;
+    sources_.gate = &gate_;
     sources_.version = "9.9";
   }
   std::string Text() { return prometheus::TextSerializer().Serialize(CollectMetrics(sources_)); }
@@ -38,6 +39,7 @@ class Metrics : public testing::Test {
   transport::UdpSocketCounters socket_;
   SessionCounters sessions_;
   DaemonStats daemon_;
+  ApiGateCounters gate_;
   MetricSources sources_;
 };
 

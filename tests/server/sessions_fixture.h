@@ -23,10 +23,12 @@
 #include "flood/base/crypto.h"
 #include "gtest/gtest.h"
 #include "overlay/v1/core.grpc.pb.h"
+#include "server/api_gate.h"
 #include "server/core_sessions.h"
 #include "server/drain.h"
 #include "server/health_service.h"
 #include "server/operator_service.h"
+#include "transport/event_loop.h"
 
 namespace overlay::server {
 
@@ -96,6 +98,19 @@ class Sessions : public testing::Test {
     server_ = std::make_unique<RpcServer>(server, std::move(methods), &mailbox_);
     const absl::Status started = server_->Start();
     ASSERT_TRUE(started.ok()) << started.ToString();
+    auto accepting = transport::EventLoop::Create();
+    ASSERT_TRUE(accepting.ok()) << accepting.status().ToString();
+    accepting_ = *std::move(accepting);
+    gate_ = std::make_unique<ApiGate>(accepting_.get(), nullptr);
+    for (const RpcListener& listener : server.listeners) {
+      const absl::StatusOr<int> port = gate_->Open("", listener.address);
+      ASSERT_TRUE(port.ok()) << port.status().ToString();
+      ports_.push_back(*port);
+    }
+    const absl::Status opened =
+        gate_->Start(100, [this](size_t at, int fd) { server_->Adopt(at, fd); });
+    ASSERT_TRUE(opened.ok()) << opened.ToString();
+    acceptor_ = std::thread([this] { accepting_->Run(); });
     loop_ = std::thread([this] { Loop(); });
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -106,6 +121,9 @@ class Sessions : public testing::Test {
   }
 
   void TearDown() override {
+    accepting_->Stop();
+    acceptor_.join();
+    gate_->Stop();
     OnLoop([this](Time) { server_->BeginShutdown(); });
     for (bool drained = false; !drained;) {
       OnLoop([&](Time) { drained = server_->is_drained(); });
@@ -117,7 +135,7 @@ class Sessions : public testing::Test {
     woken_.notify_all();
     loop_.join();
     server_.reset();
-    unlink((folder_ + "/core").c_str());
+    gate_.reset();
     rmdir(folder_.c_str());
   }
 
@@ -221,6 +239,11 @@ class Sessions : public testing::Test {
   }};
   std::unique_ptr<CoreSessions> sessions_;
   std::unique_ptr<RpcServer> server_;
+  std::unique_ptr<transport::EventLoop>
+      accepting_;  // with a thread of its own, because `loop_` has no epoll
+  std::unique_ptr<ApiGate> gate_;
+  std::vector<int> ports_;
+  std::thread acceptor_;
   std::thread loop_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Core::Stub> stub_;

@@ -544,7 +544,7 @@ TEST_F(Sessions, ListenersKeepToTheirMethodsAndTokens) {
   grpc::ClientContext wrong;
   EXPECT_EQ(operators->Status(&wrong, {}, &status).error_code(), StatusCode::PERMISSION_DENIED);
 
-  const auto address = "127.0.0.1:" + std::to_string(server_->ports()[1]);
+  const auto address = "127.0.0.1:" + std::to_string(ports_[1]);
   auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
   operators = v1::Operator::NewStub(channel);
   grpc::ClientContext without;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <semaphore>
 #include <sstream>
 #include <string>
 
@@ -103,6 +104,22 @@ TEST_F(StateFileTest, AFullDiskLeavesTheOldFile) {
   EXPECT_FALSE(Exists(path_ + ".tmp"));
   EXPECT_EQ(Write(5).written, 1u);  // there is room again
   EXPECT_EQ(PeersInFile(), 5u);
+}
+
+// So that it can be told at once.
+TEST_F(StateFileTest, TheEndOfEachWriteIsTold) {
+  ASSERT_EQ(symlink("/dev/full", (path_ + ".tmp").c_str()), 0);
+  std::counting_semaphore<> told(0);
+  StateWriter writer(path_, [&] { told.release(); });
+  EXPECT_EQ(writer.ended(), 0u);
+  for (const uint64_t count : {1, 2}) {  // the first removes the link
+    writer.Submit(Snapshot(1));
+    ASSERT_TRUE(told.try_acquire_for(kPatience));
+    EXPECT_EQ(writer.ended(), count);
+  }
+  EXPECT_TRUE(writer.Finish(kPatience));
+  EXPECT_EQ(writer.report().failed, 1u);
+  EXPECT_EQ(writer.report().written, 1u);
 }
 
 TEST_F(StateFileTest, AFolderThatIsNotThereIsAFailureEachTime) {
