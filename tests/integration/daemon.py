@@ -37,7 +37,8 @@ def clean_environment(more=None):
 
 
 class Daemon:
-    def __init__(self, folder, name, *words, environment=None):
+    def __init__(self, folder, name, *words, environment=None, through=(), stderr=None):
+        """`through`: a command that runs it. `stderr`: instead of the file name.log."""
         self.folder = pathlib.Path(folder)
         self.name = name
         self.key = self.folder / (name + ".key")
@@ -46,10 +47,10 @@ class Daemon:
             assert made.returncode == 0, made.stderr
         self.log = open(self.folder / (name + ".log"), "a")
         self.process = subprocess.Popen(
-            [OVERLAYD, "--node.key_file", str(self.key), "--network.passphrase", PASSPHRASE,
+            [*through, OVERLAYD, "--node.key_file", str(self.key), "--network.passphrase", PASSPHRASE,
              "--peer.listen", "127.0.0.1:0", "--api.listen", f"unix:{self.folder}/{name}.core",
              "--operator.listen", f"unix:{self.folder}/{name}.operator", "--metrics.listen", "127.0.0.1:0", *words],
-            stdout=subprocess.PIPE, stderr=self.log, text=True, env=clean_environment(environment))
+            stdout=subprocess.PIPE, stderr=self.log if stderr is None else stderr, text=True, env=clean_environment(environment))
         line = self.process.stdout.readline()
         if not line:
             self.process.wait(20)
@@ -76,6 +77,14 @@ class Daemon:
 
         threading.Thread(target=read, daemon=True).start()
         return statuses
+
+    def metrics(self):
+        """By name; those with labels by name{value,...}, in the order of the labels."""
+        figures = {}
+        for sample in self.operator().Metrics(operator_pb2.MetricsRequest(), timeout=20).samples:
+            labels = ",".join(label.value for label in sample.labels)
+            figures[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+        return figures
 
     def peers(self):
         return [peer for part in self.operator().ListPeers(operator_pb2.ListPeersRequest(), timeout=20)
