@@ -273,8 +273,8 @@ class Descriptors(Faults):
         self.assertGreater(a.metrics()["overlay_core_connections_total{starved}"],
                            figures["overlay_core_connections_total{starved}"])
 
-    def test_tools_that_hold_connections_keep_no_operator_out(self):
-        """TCP: who has made calls stays; without any, the oldest of whoever holds most goes."""
+    # TCP: who has made calls stays, whoever else holds how many.
+    def test_connections_that_say_nothing_displace_no_core(self):
         token = self.folder / "token"
         token.write_text("0123456789abcdef\n")
         a = self.start("a", "--api.listen", "127.0.0.1:0", "--api.token_file", str(token))
@@ -316,7 +316,7 @@ class Disk(Faults):
         self.crosses(core_a, core_b, 1)
         self.assertEqual(a.metrics()[written], 0)
         (inside / "filler").unlink()
-        self.until("it succeeds without another change", lambda: a.metrics()[written] >= 1, 10)
+        self.until("it succeeds", lambda: a.metrics()[written] >= 1, 10)
         self.assertIn(b.ready["node"], (inside / "peers").read_text())
         self.assertEqual(a.stop(), 0)
 
@@ -346,6 +346,40 @@ class Disk(Faults):
         self.crosses(core_a, core_c, 2)
         for daemon in (a, b, c):
             self.assertEqual(daemon.stop(), 0, daemon.name)
+
+
+class Clock(Faults):
+    DAY_S = 86400
+
+    def test_a_wall_clock_that_is_set_disturbs_nobody(self):
+        step = self.folder / "step"
+        step.write_bytes(bytes(8))
+        peers = self.folder / "peers"
+        a = self.start("a", "--peers.file", str(peers), environment={
+            "LD_PRELOAD": os.environ["TEST_CLOCK_STEP"], "CLOCK_STEP_FILE": str(step)})
+        there = f"{a.ready['node']}@{a.ready['peer']}"
+        b = self.start("b", "--peers.known", there)
+        self.connected(a, b)
+        core_a, core_b = d.Core(a), d.Core(b)
+        # To before the daemon was started, then far behind any certificate's dates.
+        for slot, days in enumerate((-3650, 36500), start=1):
+            with open(step, "r+b") as file:
+                file.write(struct.pack("=q", days * self.DAY_S))
+            self.crosses(core_a, core_b, slot)
+            self.crosses(core_b, core_a, slot + 10)
+            newcomer = self.start(f"c{slot}", "--peers.known", there)
+            self.connected(newcomer)
+            self.assertEqual(newcomer.stop(), 0)
+            self.assertTrue(a.operator().Status(operator_pb2.StatusRequest(), timeout=20).uptime_ms < 600_000)
+        self.assertEqual(b.metrics()["overlay_peers_ended_total"], 0)
+        self.assertEqual(a.metrics()["overlay_process_bugs_total"], 0)
+        self.assertTrue(core_b.has_lost_nobody())
+        # What was written is dated so; then it is read before it was written.
+        self.assertEqual(a.stop(), 0)
+        saved = int(peers.read_text().split("saved ")[1].split()[0])
+        self.assertAlmostEqual(saved, time.time() + 36500 * self.DAY_S, delta=self.DAY_S)
+        again = self.start("a", "--peers.file", str(peers))
+        self.assertIn(b.ready["node"], [peer.peer_strkey for peer in again.peers()])
 
 
 class Names:
@@ -409,9 +443,8 @@ class Dns(Faults):
                                   capture_output=True, text=True, timeout=20, check=True, env=d.clean_environment())
             return json.loads(done.stdout)["names"]
 
-        # Which forms it was given is chance; that each was a failure, and when the next try is, is told.
-        self.until("every name has failed twice", lambda: all(name["failures"] >= 2 for name in listed()))
-        self.assertGreaterEqual(b.metrics()["overlay_dns_lookups_total{failed}"], 8)
+        self.until("every name has failed", lambda: all(name["failures"] >= 1 for name in listed()))
+        self.assertGreaterEqual(b.metrics()["overlay_dns_lookups_total{failed}"], 4)
         for name in listed():
             self.assertEqual(name["addresses"], [], name)
             if name["state"] == "failed":

@@ -52,6 +52,17 @@ TEST_F(NodeKeyFile, WhatIsWrittenIsReadAgain) {
   EXPECT_NE(other->bytes, seed->bytes);
 }
 
+TEST_F(NodeKeyFile, OneThatWeMayNotReadIsNamed) {
+  const std::string path = Put("key", ToStrkey(SecretSeed{}), 0);
+  constexpr uid_t kNobody = 65534;
+  const uid_t own = geteuid();
+  ASSERT_EQ(seteuid(own == 0 ? kNobody : own), 0);  // root may read everything
+  const absl::StatusOr<SecretSeed> read = LoadNodeKeyFile(path);
+  ASSERT_EQ(seteuid(own), 0);
+  EXPECT_THAT(read, StatusIs(absl::StatusCode::kPermissionDenied,
+                             AllOf(HasSubstr(path), HasSubstr("Permission denied"))));
+}
+
 TEST_F(NodeKeyFile, AnExistingKeyIsNeverOverwritten) {
   absl::StatusOr<SecretSeed> seed = GenerateNodeKey();
   ASSERT_OK(seed);
