@@ -613,6 +613,7 @@ void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
 
 MetricSources Daemon::Impl::Sources(Time now) {
   stats_.tx_pull = driver_->tx_pull();
+  stats_.log_lost = log_.lost();
   if (saver_ != nullptr) {
     stats_.state_written = saver_->report().written;
     stats_.state_failed = saver_->report().failed;

@@ -21,6 +21,7 @@ struct DaemonStats {
   uint64_t scrapes = 0;
   uint64_t state_written = 0;  // of the peer file
   uint64_t state_failed = 0;
+  uint64_t log_lost = 0;  // lines
 };
 
 }  // namespace overlay::server

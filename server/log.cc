@@ -1,7 +1,9 @@
 #include "server/log.h"
 
+#include <poll.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -20,6 +22,17 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
       return spdlog::level::err;
   }
   return spdlog::level::info;
+}
+
+// A longer one than that a pipe may take in parts, and make us wait: with time and level less than
+// PIPE_BUF. Texts of others are cut, so that no line comes near it.
+constexpr size_t kLineBytesMax = 4000;
+
+// True where such a line can be written without waiting: a pipe with less than PIPE_BUF of room is
+// not writable. What is closed, or broken, fails at once.
+bool TakesALine() {
+  pollfd standard_error{STDERR_FILENO, POLLOUT, 0};
+  return poll(&standard_error, 1, 0) != 0;
 }
 
 // Quotes where needed, escapes what is not printable ASCII.
@@ -104,6 +117,10 @@ void Log::Write(LogLevel level, std::string_view event, std::initializer_list<Lo
   const auto spdlog_level = ToSpdlog(level);
   if (!logger_->should_log(spdlog_level)) return;
   const std::string line = Render(format_, event, facts, left_out);
+  if (line.size() > kLineBytesMax || !TakesALine()) {
+    ++lost_;
+    return;
+  }
   logger_->log(spdlog_level, spdlog::string_view_t(line.data(), line.size()));
 }
 

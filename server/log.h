@@ -8,6 +8,8 @@
 //       once, then one a second; how many were left out is said with the next.
 //       Why: a log that an outsider can fill is a disk that an outsider can fill.
 //   R2  Texts of others are escaped.
+//   R3  A line that standard error does not take at once is lost, and counted.
+//       Why: the loop writes it, and whoever reads a pipe may have stopped.
 // Threads  the loop's, and main's before it.
 #ifndef OVERLAY_SERVER_LOG_H_
 #define OVERLAY_SERVER_LOG_H_
@@ -49,6 +51,8 @@ class Log {
   // Of lesser levels nothing is written.
   void SetLevel(LogLevel level);
   LogLevel level() const { return level_; }
+  // R3.
+  uint64_t lost() const { return lost_; }
 
   void Event(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts = {});
   void EventLimited(Time now, LogLevel level, std::string_view event,
@@ -69,6 +73,7 @@ class Log {
              uint64_t left_out);
 
   LogLevel level_;
+  uint64_t lost_ = 0;
   const LogFormat format_;
   std::shared_ptr<spdlog::logger> logger_;
   std::map<std::string, Budget, std::less<>> budgets_;  // by event: as many as there are call sites

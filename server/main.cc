@@ -1,5 +1,6 @@
 // overlayd: the command line. Exit codes: 0 done, 1 the machine will not have it, 2 the command
 // line, the file or the environment is wrong.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <unistd.h>
@@ -144,6 +145,13 @@ int Keygen(const std::vector<std::string>& words) {
   return kOk;
 }
 
+// So that no socket gets the number of a stream that was closed, and the log into it.
+void HoldStandardStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", O_RDWR);  // the lowest number free
+  }
+}
+
 int RunDaemon(const Arguments& arguments) {
   const absl::StatusOr<Config> config = ReadConfig(arguments);
   if (!config.ok()) {
@@ -169,6 +177,7 @@ int RunDaemon(const Arguments& arguments) {
 }
 
 int Main(std::vector<std::string> words) {
+  HoldStandardStreams();
   std::string command = "run";
   if (!words.empty() && words[0].rfind("-", 0) != 0) {
     command = words[0];

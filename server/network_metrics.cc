@@ -37,6 +37,9 @@ void AddProcess(std::vector<MetricDefinition>& m) {
   m.push_back(Counter("overlay_process_bugs_total",
                       "Mistakes of our own that were survived; each is worth a report.", "",
                       [](const MetricSources&) { return BugCount(); }));
+  m.push_back(Counter("overlay_log_lost_total",
+                      "Lines of the log that nobody took: who reads it has stopped.", "",
+                      [](const MetricSources& s) { return s.daemon->log_lost; }));
   m.push_back(Counter("overlay_loop_turns_total", "Turns of the loop.", "async.read, async.write",
                       [](const MetricSources& s) { return s.daemon->turns; }));
   m.push_back(Histogram(

@@ -332,6 +332,17 @@ class Disk(Faults):
     def test_a_log_that_cannot_be_written_is_done_without(self):
         with open("/dev/full", "wb") as full:
             a = self.start("a", "--log.level", "debug", stderr=full)
+        # Nobody reads this one, and it is full.
+        idle, full = os.pipe()
+        os.set_blocking(full, False)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                os.write(full, bytes(4096))
+        os.set_blocking(full, True)
+        e = self.start("e", "--log.level", "debug", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}",
+                       stderr=full)
+        os.close(full)
+        self.addCleanup(os.close, idle)
         reader, writer = os.pipe()
         b = self.start("b", "--log.level", "debug", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}",
                        stderr=writer)
@@ -339,12 +350,15 @@ class Disk(Faults):
         os.close(reader)  # whoever read the log has gone
         c = self.start("c", "--log.level", "debug", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}",
                        through=["sh", "-c", 'exec "$@" 2>&-', "sh"])
-        self.connected(a, b, c)
+        self.connected(a, b, c, e)
+        self.assertGreater(e.metrics()["overlay_log_lost_total"], 0)
+        # No socket has the number of the closed one, or it would get the log.
+        self.assertEqual(os.readlink(f"/proc/{c.process.pid}/fd/2"), "/dev/null")
         core_b, core_c = d.Core(b), d.Core(c)
         core_a = d.Core(a)
         self.crosses(core_a, core_b, 1)
         self.crosses(core_a, core_c, 2)
-        for daemon in (a, b, c):
+        for daemon in (a, b, c, e):
             self.assertEqual(daemon.stop(), 0, daemon.name)
 
 
