@@ -179,7 +179,7 @@ int RunDaemon(const Arguments& arguments) {
 int Main(std::vector<std::string> words) {
   HoldStandardStreams();
   std::string command = "run";
-  if (!words.empty() && words[0].rfind("-", 0) != 0) {
+  if (!words.empty() && !words[0].starts_with('-')) {
     command = words[0];
     words.erase(words.begin());
   }

@@ -31,7 +31,7 @@ absl::Status WriteFile(const std::string& path, std::string_view text) {
   if (file.get() < 0) return FileError(kWhat, part, errno);
   if (!transport::WriteAll(file.get(), text) || fdatasync(file.get()) != 0 ||
       std::rename(part.c_str(), path.c_str()) != 0) {
-    const absl::Status status = FileError(kWhat, part, errno);
+    absl::Status status = FileError(kWhat, part, errno);
     unlink(part.c_str());  // the room that it took is perhaps what others wait for
     return status;
   }

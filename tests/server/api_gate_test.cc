@@ -21,8 +21,7 @@ namespace overlay::server {
 namespace {
 
 using absl::StatusCode;
-using std::chrono_literals::operator""s;
-using std::chrono_literals::operator""ms;
+using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
