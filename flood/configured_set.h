@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "flood/base/ids.h"
+#include "flood/base/time.h"
 
 namespace overlay::flood {
 
@@ -29,6 +30,8 @@ struct PeerEntry {
   friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
 };
 enum class PeerEntrySource : uint8_t { kFile, kCore, kOperator };
+inline constexpr PeerEntrySource kPeerEntrySources[] = {
+    PeerEntrySource::kFile, PeerEntrySource::kCore, PeerEntrySource::kOperator};
 // Replaces that source's part of the configured set.
 struct ConfigurePeers {
   PeerEntrySource source = PeerEntrySource::kFile;
@@ -40,6 +43,7 @@ struct ConfigurePeers {
 };
 // Whom to admit (peers/admission.h). Replaces what was told before; of no session.
 struct PeerTargets {
+  size_t outbound = 8;      // peers beyond the configured set that we dialled
   size_t inbound_max = 64;  // peers that dialled us
   size_t newcomers = 8;     // of those places, never held by peers of more than 10 minutes
   bool closed = false;      // only keys that a configured entry pins
@@ -56,6 +60,16 @@ struct OperatorConnect {
 // configured elsewhere.
 struct OperatorDisconnect {
   std::variant<NodeKey, PeerEntry> whom;
+};
+
+// Of no session, answered with OperatorAnswered (peers/ban_list.h).
+struct OperatorBan {
+  NodeKey key;
+  std::optional<Duration> duration;  // none: without end
+  std::string reason;                // IsBanReason
+};
+struct OperatorUnban {
+  NodeKey key;
 };
 
 }  // namespace overlay::flood

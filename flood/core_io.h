@@ -171,7 +171,8 @@ using CoreInput =
     std::variant<CoreAttached, CoreDetached, CoreRoom, BroadcastEnvelope, RequestState, StateReply,
                  EnvelopeVerdict, SubmitTransactions, TransactionVerdicts, OfferChunk, FetchSet,
                  CancelFetch, LedgerClosed, TxSetExternalized, TopQuery, CancelTopQuery,
-                 ConfigurePeers, OperatorConnect, OperatorDisconnect, CoreQueues, ConfigureTargets>;
+                 ConfigurePeers, OperatorConnect, OperatorDisconnect, CoreQueues, ConfigureTargets,
+                 OperatorBan, OperatorUnban>;
 
 // ---- flood -> core
 // ----------------------------------------------------------------------------------------

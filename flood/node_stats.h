@@ -13,6 +13,7 @@
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
 #include "flood/memory_budget.h"
+#include "flood/peers/ban_list.h"
 
 namespace overlay::flood {
 
@@ -114,6 +115,9 @@ struct PeerStats {
   uint64_t inbound = 0;    // gauge
   uint64_t dialling = 0;   // gauge
   uint64_t known = 0;      // gauge: in the book, the connected ones included
+  uint64_t outbound = 0;   // gauge: of those that count towards the outbound target
+  uint64_t bans = 0;       // gauge
+  std::array<uint64_t, kBannedByCount> banned{};  // by BannedBy: bans ever made
   uint64_t dials = 0;
   uint64_t dials_failed = 0;
   std::array<uint64_t, kOffenceCount> offences{};

@@ -1,5 +1,7 @@
 #include "flood/overlay_node.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 #include <variant>
@@ -7,6 +9,7 @@
 #include "flood/base/check.h"
 #include "flood/memory_budget.h"
 #include "flood/peers/dial_plan.h"
+#include "flood/peers/outbound_plan.h"
 #include "flood/peers/peer_directory.h"
 #include "flood/scp_flood.h"
 #include "flood/set_exchange.h"
@@ -36,7 +39,9 @@ class OverlayNode::Impl {
       : limits_(limits),
         window_(limits_),
         directory_(limits_, stats_.peers),
-        dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"), stats_),
+        dial_plan_(limits_, options.self, options.default_port, random.Fork("dial"),
+                   directory_.bans(), stats_),
+        outbound_plan_(random.Fork("outbound"), directory_, stats_.peers),
         scp_(limits_, window_, random.Fork("scp"), stats_.scp),
         tx_(limits_, stats_.tx),
         sets_(limits_, window_, stats_.sets, stats_.compute),
@@ -59,19 +64,27 @@ class OverlayNode::Impl {
     sets_.OnComputed(now, computed, out);
     Settle(now, begin, out);
   }
-  void OnDrain() { dial_plan_.Stop(); }
+  void OnDrain() {
+    dial_plan_.Stop();
+    outbound_plan_.Stop();
+  }
+  void Restore(Time now, WallTime wall, const PeerFile& file) {
+    directory_.Restore(now, wall, file);
+    outbound_plan_.Hurry();
+  }
   void OnDeadline(Time now, ActionList& out);
   std::optional<Time> NextDeadline() const;
   const NodeStats& stats() const { return stats_; }
   std::vector<PeerView> ListPeers(Time now) const;
   std::vector<NameView> ListNames() const { return dial_plan_.ListNames(); }
-  PeerDirectory& directory() { return directory_; }
+  const PeerDirectory& directory() const { return directory_; }
   TxTrace TraceTransaction(const TxHash& hash) const { return tx_.Trace(hash); }
   SetTrace TraceSet(const SetKey& key) const { return sets_.Trace(key); }
   void CheckInvariants() const;
 
  private:
   // ---- peers
+  void Handle(Time now, const DialEnded& ended, ActionList& out);
   void Handle(Time now, const PeerConnected& connected, ActionList& out);
   void Handle(Time now, const PeerDisconnected& disconnected, ActionList& out);
   void Handle(Time now, const EnvelopeReceived& received, ActionList& out);
@@ -90,6 +103,9 @@ class OverlayNode::Impl {
   void Handle(Time now, const ConfigurePeers& configure, ActionList& out);
   void Handle(Time now, const OperatorDisconnect& disconnect, ActionList& out);
   void Handle(Time now, const ConfigureTargets& configure, ActionList& out);
+  void Handle(Time now, const OperatorBan& ban, ActionList& out);
+  void Handle(Time now, const OperatorUnban& unban, ActionList& out);
+  void BansEnded(Time now, ActionList& out);
   bool RefuseUnpinned(const ConfigurePeers& configure, ActionList& out);
 
   void Heard(Time now, PeerId peer, const std::optional<EnvelopeHeard>& heard, ActionList& out);
@@ -113,6 +129,7 @@ class OverlayNode::Impl {
   SlotWindow window_;
   PeerDirectory directory_;
   DialPlan dial_plan_;
+  OutboundPlan outbound_plan_;
   ScpFlood scp_;
   TxFlood tx_;
   SetExchange sets_;
@@ -131,14 +148,6 @@ class OverlayNode::Impl {
 void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList& out) {
   const size_t begin = out.size();
   std::visit(Overloaded{
-                 [&](const DialEnded& e) {
-                   PeerInfo answered;
-                   answered.key = e.key.value_or(NodeKey{});
-                   answered.address = e.address;
-                   directory_.OnDialEnded(now, e, dial_plan_.IsConfigured(answered));
-                   dial_plan_.OnDialEnded(now, e);
-                   dial_plan_.OnDeadline(now, out);
-                 },
                  [&](const EnvelopeDone& e) {
                    if (directory_.IsUp(e.peer)) scp_.OnEnvelopeDone(now, e, out);
                  },
@@ -183,11 +192,26 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
   Settle(now, begin, out);
 }
 
+void OverlayNode::Impl::Handle(Time now, const DialEnded& ended, ActionList& out) {
+  PeerInfo answered;
+  answered.key = ended.key.value_or(NodeKey{});
+  answered.address = ended.address;
+  directory_.OnDialEnded(now, ended, dial_plan_.IsConfigured(answered),
+                         dial_plan_.SourceOf(ended.address));
+  if (OutboundPlan::Owns(ended.dial)) {
+    outbound_plan_.OnDialEnded(now, ended);
+    return;
+  }
+  dial_plan_.OnDialEnded(now, ended);
+  dial_plan_.OnDeadline(now, out);
+}
+
 void OverlayNode::Impl::Handle(Time now, const PeerConnected& connected, ActionList& out) {
   const PeerId peer = connected.peer;
   const PeerInfo& info = connected.info;
   if (!directory_.OnPeerConnected(now, connected, HowConfigured(info), out)) return;
   dial_plan_.OnPeerConnected(now, info);
+  outbound_plan_.Hurry();
   scp_.OnPeerConnected(now, peer, info.key, out);  // asks for its state
   sets_.OnPeerConnected(now, peer, info.key, out);
   out.push_back(PeerCommand(SendControl{peer, CoreStatus{core_present_}}));
@@ -198,6 +222,7 @@ void OverlayNode::Impl::Handle(Time now, const PeerDisconnected& disconnected, A
   const std::optional<PeerInfo> info = directory_.OnPeerDisconnected(now, disconnected, out);
   if (!info) return;
   dial_plan_.OnPeerDisconnected(now, *info, disconnected);
+  outbound_plan_.OnPeerDisconnected(now, info->key);
   scp_.OnPeerDisconnected(now, disconnected.peer, out);
   sets_.OnPeerDisconnected(now, disconnected.peer, out);
   tx_.OnPeerDisconnected(now, disconnected.peer, out);
@@ -230,7 +255,8 @@ void OverlayNode::Impl::Handle(Time now, const ControlReceived& control, ActionL
     scp_.OnGetScpState(now, peer, *state, out, offences_);
   } else if (const auto* core = std::get_if<CoreStatus>(&control.message)) {
     scp_.OnPeerCoreStatus(peer, core->present);
-    directory_.SetCorePresent(peer, core->present);
+    directory_.SetCorePresent(now, peer, core->present);
+    outbound_plan_.Hurry();
   }
 }
 
@@ -355,6 +381,31 @@ void OverlayNode::Impl::Handle(Time now, const ConfigureTargets& configure, Acti
   ReconsiderConfigured(now, out);
 }
 
+void OverlayNode::Impl::Handle(Time now, const OperatorBan& ban, ActionList& out) {
+  const Time until = ban.duration ? now + *ban.duration : kTimeNever;
+  OperatorAnswered answer;
+  if (!directory_.Ban(now, ban.key, {BannedBy::kOperator, now, until, ban.reason}, out)) {
+    answer.outcome = OperatorAnswered::Outcome::kFull;
+    answer.detail = fmt::format("{} keys are banned by operators, at most {}",
+                                directory_.bans().bans().size(), kBansMax);
+  }
+  out.push_back(CoreOutput(std::move(answer)));
+}
+
+void OverlayNode::Impl::Handle(Time now, const OperatorUnban& unban, ActionList& out) {
+  using Outcome = OperatorAnswered::Outcome;
+  const bool found = directory_.Unban(now, unban.key);
+  out.push_back(CoreOutput(OperatorAnswered{found ? Outcome::kDone : Outcome::kNotFound, ""}));
+  BansEnded(now, out);
+}
+
+// Whom they kept away may come again at once.
+void OverlayNode::Impl::BansEnded(Time now, ActionList& out) {
+  dial_plan_.DialAgain(now);
+  dial_plan_.OnDeadline(now, out);
+  outbound_plan_.Hurry();
+}
+
 // Closed, an entry without a key could never be admitted: its source hears so by name.
 bool OverlayNode::Impl::RefuseUnpinned(const ConfigurePeers& configure, ActionList& out) {
   if (!configure.closed.value_or(targets_.closed)) return false;
@@ -398,6 +449,7 @@ void OverlayNode::Impl::ReconsiderConfigured(Time now, ActionList& out) {
   directory_.SetTargets(targets);
   directory_.Reconsider(
       now, [this](const PeerInfo& info) { return HowConfigured(info); }, out);
+  outbound_plan_.Hurry();
 }
 
 ConfiguredAs OverlayNode::Impl::HowConfigured(const PeerInfo& info) const {
@@ -511,17 +563,19 @@ void OverlayNode::Impl::OnDeadline(Time now, ActionList& out) {
   scp_.OnDeadline(now, out);
   sets_.OnDeadline(now, out);
   tx_.OnDeadline(now, out);
+  if (directory_.OnDeadline(now)) BansEnded(now, out);
   dial_plan_.OnDeadline(now, out);
+  outbound_plan_.OnDeadline(now, out);
   BoundMemory(now, out);
   Settle(now, begin, out);
 }
 
 std::optional<Time> OverlayNode::Impl::NextDeadline() const {
   if (more_to_free_) return Time{};
-  Time next = kTimeNever;
+  Time next = directory_.next_deadline();
   for (const std::optional<Time>& deadline :
        {window_.NextDeadline(), scp_.NextDeadline(), sets_.NextDeadline(), tx_.NextDeadline(),
-        dial_plan_.NextDeadline()}) {
+        dial_plan_.NextDeadline(), outbound_plan_.NextDeadline()}) {
     if (deadline) next = std::min(next, *deadline);
   }
   return next == kTimeNever ? std::nullopt : std::optional<Time>(next);
@@ -530,7 +584,7 @@ std::optional<Time> OverlayNode::Impl::NextDeadline() const {
 std::vector<PeerView> OverlayNode::Impl::ListPeers(Time now) const {
   std::vector<PeerView> views = directory_.Describe(now);
   dial_plan_.Describe(views);
-  directory_.DescribeKnown(views);
+  directory_.DescribeKnown(now, views);
   return views;
 }
 
@@ -538,6 +592,7 @@ void OverlayNode::Impl::CheckInvariants() const {
   window_.CheckInvariants();
   directory_.CheckInvariants();
   dial_plan_.CheckInvariants();
+  outbound_plan_.CheckInvariants();
   scp_.CheckInvariants();
   tx_.CheckInvariants();
   sets_.CheckInvariants();
@@ -572,9 +627,10 @@ const NodeStats& OverlayNode::stats() const { return impl_->stats(); }
 std::vector<PeerView> OverlayNode::ListPeers(Time now) const { return impl_->ListPeers(now); }
 std::vector<NameView> OverlayNode::ListNames() const { return impl_->ListNames(); }
 void OverlayNode::RestorePeers(Time now, WallTime wall, const PeerFile& file) {
-  impl_->directory().Restore(now, wall, file);
+  impl_->Restore(now, wall, file);
 }
 const PeerBook& OverlayNode::known_peers() const { return impl_->directory().book(); }
+const BanList& OverlayNode::bans() const { return impl_->directory().bans(); }
 uint64_t OverlayNode::known_peers_changes() const { return impl_->directory().changes(); }
 TxTrace OverlayNode::TraceTransaction(const TxHash& hash) const {
   return impl_->TraceTransaction(hash);

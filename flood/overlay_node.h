@@ -81,7 +81,8 @@ class OverlayNode {
   // What an earlier process knew. Before the first input.
   void RestorePeers(Time now, WallTime wall, const PeerFile& file);
   const PeerBook& known_peers() const;
-  uint64_t known_peers_changes() const;  // grows as they change
+  const BanList& bans() const;
+  uint64_t known_peers_changes() const;  // grows as either changes
 
   // Where it is; O(peers).
   TxTrace TraceTransaction(const TxHash& hash) const;

@@ -44,6 +44,7 @@ struct Config {
   std::vector<flood::PeerEntry> known_peers;
   std::vector<flood::PeerEntry> preferred_peers;
   std::string dns_servers;  // "ADDRESS:PORT,..."; empty: resolv.conf's
+  size_t peers_outbound = flood::PeerTargets{}.outbound;
   size_t peers_newcomers = flood::PeerTargets{}.newcomers;
   bool peers_closed = false;
   std::string peers_file;                // empty: known peers are not kept

@@ -132,6 +132,9 @@ class Daemon::Impl : public OperatorSource {
   std::vector<v1::NameDetail> ListNames(Time now) override {
     return ToDetails(now, node_->ListNames());
   }
+  std::vector<v1::BanDetail> ListBans(Time now) override { return ToDetails(now, node_->bans()); }
+  grpc::Status Ban(Time now, flood::OperatorBan ban) override;
+  grpc::Status Unban(Time now, const NodeKey& key) override;
   v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) override {
     return ToTrace(now, node_->TraceTransaction(hash));
   }
@@ -434,7 +437,8 @@ void Daemon::Impl::Run() {
 
 void Daemon::Impl::ConfigureFromFile(Time now) {
   driver_->OnCoreInput(now,
-                       flood::ConfigureTargets{{.inbound_max = config_.limits.inbound_peers_max,
+                       flood::ConfigureTargets{{.outbound = config_.peers_outbound,
+                                                .inbound_max = config_.limits.inbound_peers_max,
                                                 .newcomers = config_.peers_newcomers,
                                                 .closed = config_.peers_closed}});
   flood::ConfigurePeers configure;
@@ -467,6 +471,7 @@ void Daemon::Impl::Reload(Time now) {
   config_.known_peers = std::move(fresh->known_peers);
   config_.preferred_peers = std::move(fresh->preferred_peers);
   config_.limits.inbound_peers_max = fresh->limits.inbound_peers_max;
+  config_.peers_outbound = fresh->peers_outbound;
   config_.peers_newcomers = fresh->peers_newcomers;
   config_.peers_closed = fresh->peers_closed;
   if (config_.log_level != fresh->log_level) {  // else what an operator has set stays
@@ -688,6 +693,19 @@ grpc::Status Daemon::Impl::Disconnect(Time now, flood::OperatorDisconnect discon
           : fmt::format("{} is no entry of the operator",
                         std::get<flood::PeerEntry>(disconnect.whom).text);
   return Ask(now, std::move(disconnect), "peer", not_found);
+}
+
+grpc::Status Daemon::Impl::Ban(Time now, flood::OperatorBan ban) {
+  if (ban.key == self_) {
+    return {grpc::StatusCode::INVALID_ARGUMENT,
+            fmt::format("peer: {} is this node's own key", ToStrkey(self_))};
+  }
+  return Ask(now, std::move(ban), "peer", "");
+}
+
+grpc::Status Daemon::Impl::Unban(Time now, const NodeKey& key) {
+  return Ask(now, flood::OperatorUnban{key}, "peer",
+             fmt::format("{} is not banned", ToStrkey(key)));
 }
 
 void Daemon::Impl::SayFilePeers(const flood::PeersConfigured& configured) {

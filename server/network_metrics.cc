@@ -63,6 +63,17 @@ void AddPeers(std::vector<MetricDefinition>& m) {
   m.push_back(Gauge("overlay_peers_known_count",
                     "Peers that are remembered, the connected ones included.", "",
                     [](const MetricSources& s) { return s.node->peers.known; }));
+  m.push_back(Gauge("overlay_peers_outbound_count",
+                    "Peers that we dialled beyond the configured ones, without those whose core "
+                    "has been absent for 30 s: what `peers.outbound` is about.",
+                    "", [](const MetricSources& s) { return s.node->peers.outbound; }));
+  m.push_back(Gauge("overlay_peers_banned_count", "Keys that are banned now.", "",
+                    [](const MetricSources& s) { return s.node->peers.bans; }));
+  m.push_back(ByLabel("overlay_peers_bans_total", MetricType::Counter,
+                      "Bans made, by who made them.", "by", "", [](const MetricSources& s) {
+                        const auto& banned = s.node->peers.banned;
+                        return Labelled{{"operator", banned[0]}, {"score", banned[1]}};
+                      }));
   m.push_back(ByLabel(
       "overlay_state_writes_total", MetricType::Counter, "Writes of the peer file (`peers.file`).",
       "outcome", "", [](const MetricSources& s) {

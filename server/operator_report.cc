@@ -87,8 +87,12 @@ void AddStats(const transport::PeerStats& peer, v1::PeerDetail& detail) {
 
 v1::KnownAddress::Source ToSource(flood::AddressSource source) {
   switch (source) {
-    case flood::AddressSource::kDialled:
-      return v1::KnownAddress::SOURCE_DIALLED;
+    case flood::AddressSource::kFile:
+      return v1::KnownAddress::SOURCE_FILE;
+    case flood::AddressSource::kCore:
+      return v1::KnownAddress::SOURCE_CORE;
+    case flood::AddressSource::kOperator:
+      return v1::KnownAddress::SOURCE_OPERATOR;
     case flood::AddressSource::kListens:
       return v1::KnownAddress::SOURCE_LISTENS;
   }
@@ -284,6 +288,7 @@ std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerVie
     }
     if (peer.address) detail.set_address(peer.address->ToString());
     detail.set_configured(peer.configured);
+    detail.set_banned(peer.banned);
     detail.set_preferred(peer.preferred);
     if (peer.state == flood::PeerView::State::kConnected) {
       detail.set_core_present(peer.core_present);
@@ -334,6 +339,21 @@ std::vector<v1::NameDetail> ToDetails(Time now, const std::vector<flood::NameVie
     detail.set_error(name.error);
     detail.set_failures(name.failures);
     if (name.next_try) detail.set_next_try_ms(Millis(*name.next_try - now));
+  }
+  return details;
+}
+
+std::vector<v1::BanDetail> ToDetails(Time now, const flood::BanList& bans) {
+  std::vector<v1::BanDetail> details;
+  for (const auto& [key, ban] : bans.bans()) {
+    if (!bans.Contains(now, key)) continue;  // it is over
+    v1::BanDetail& detail = details.emplace_back();
+    detail.set_peer(ToStrkey(key));
+    detail.set_by(ban.by == flood::BannedBy::kOperator ? v1::BanDetail::BY_OPERATOR
+                                                       : v1::BanDetail::BY_SCORE);
+    detail.set_since_ms(Millis(now - ban.since));
+    if (ban.until != kTimeNever) detail.set_left_ms(Millis(ban.until - now));
+    detail.set_reason(ban.reason);
   }
   return details;
 }

@@ -21,6 +21,7 @@ v1::MetricsResponse ToResponse(const std::vector<prometheus::MetricFamily>& fami
 // without one last.
 std::vector<v1::PeerDetail> ToDetails(Time now, const std::vector<flood::PeerView>& peers,
                                       const std::vector<transport::PeerStats>& connected);
+std::vector<v1::BanDetail> ToDetails(Time now, const flood::BanList& bans);
 std::vector<v1::NameDetail> ToDetails(Time now, const std::vector<flood::NameView>& names);
 v1::TransactionTrace ToTrace(Time now, const flood::TxTrace& trace);
 v1::SetTrace ToTrace(Time now, const flood::SetTrace& trace);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "flood/base/crypto.h"
+#include "flood/peers/ban_list.h"
 #include "server/peer_entry.h"
 
 namespace overlay::server {
@@ -111,6 +112,37 @@ Answer Illegal(const absl::Status& status) {
   return {{}, {grpc::StatusCode::INVALID_ARGUMENT, std::string(status.message())}};
 }
 
+// `field`: whose value it is.
+absl::StatusOr<NodeKey> ParseKey(std::string_view field, const std::string& strkey) {
+  absl::StatusOr<NodeKey> key = NodeKeyFromStrkey(strkey);
+  if (key.ok()) return key;
+  return absl::InvalidArgumentError(
+      fmt::format("{}: \"{}\" is not legal, expected a public key, G... ({})", field,
+                  strkey.substr(0, 64), std::string(key.status().message())));
+}
+
+// 10 years: what is longer is meant to have no end.
+constexpr uint64_t kBanSecondsMax = uint64_t{3650} * 86400;
+
+absl::StatusOr<flood::OperatorBan> ParseBan(const v1::BanRequest& request) {
+  const absl::StatusOr<NodeKey> key = ParseKey("peer", request.peer());
+  if (!key.ok()) return key.status();
+  flood::OperatorBan ban{*key, std::nullopt, request.reason()};
+  if (request.has_duration_s()) {
+    if (request.duration_s() < 1 || request.duration_s() > kBanSecondsMax) {
+      return absl::InvalidArgumentError(fmt::format("duration_s: {}, expected 1 to {}, or none",
+                                                    request.duration_s(), kBanSecondsMax));
+    }
+    ban.duration = std::chrono::seconds(request.duration_s());
+  }
+  if (!flood::IsBanReason(ban.reason)) {
+    return absl::InvalidArgumentError(
+        fmt::format("reason: {} bytes, expected at most {} printable characters of ASCII",
+                    ban.reason.size(), flood::kBanReasonMax));
+  }
+  return ban;
+}
+
 template <class Response>
 Answer OkOr(const grpc::Status& status) {
   if (!status.ok()) return {{}, status};
@@ -160,6 +192,22 @@ std::vector<RpcMethod> OperatorMethods(OperatorSource* source) {
                              std::string(entry.status().message())}};
         }
         return OkOr<v1::DisconnectResponse>(source->Disconnect(now, {*std::move(entry)}));
+      }));
+  methods.push_back(
+      Method<v1::BanRequest>("Ban", [source](Time now, const v1::BanRequest& request) {
+        absl::StatusOr<flood::OperatorBan> ban = ParseBan(request);
+        if (!ban.ok()) return Illegal(ban.status());
+        return OkOr<v1::BanResponse>(source->Ban(now, *std::move(ban)));
+      }));
+  methods.push_back(
+      Method<v1::UnbanRequest>("Unban", [source](Time now, const v1::UnbanRequest& request) {
+        const absl::StatusOr<NodeKey> key = ParseKey("peer", request.peer());
+        if (!key.ok()) return Illegal(key.status());
+        return OkOr<v1::UnbanResponse>(source->Unban(now, *key));
+      }));
+  methods.push_back(
+      Method<v1::ListBansRequest>("ListBans", [source](Time now, const v1::ListBansRequest&) {
+        return InParts(source->ListBans(now), &v1::ListBansPart::add_bans);
       }));
   methods.push_back(Method<v1::TraceTransactionRequest>(
       "TraceTransaction", [source](Time now, const v1::TraceTransactionRequest& request) {

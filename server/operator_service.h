@@ -26,6 +26,9 @@ class OperatorSource {
   virtual v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) = 0;
   virtual v1::SetTrace TraceSet(Time now, const SetKey& key) = 0;
   virtual grpc::Status Connect(Time now, flood::PeerEntry entry) = 0;
+  virtual std::vector<v1::BanDetail> ListBans(Time now) = 0;
+  virtual grpc::Status Ban(Time now, flood::OperatorBan ban) = 0;
+  virtual grpc::Status Unban(Time now, const NodeKey& key) = 0;
   virtual grpc::Status Disconnect(Time now, flood::OperatorDisconnect disconnect) = 0;
   // Begins the drain unless it has begun; what is left of its time.
   virtual Duration DrainNow(Time now) = 0;

@@ -42,7 +42,7 @@ void PeerSaver::Submit(Time now, WallTime wall) {
   saved_changes_ = node_->known_peers_changes();
   save_again_ = false;
   next_save_ = now + kSaveEvery;
-  writer_.Submit({node_->known_peers(), now, wall});
+  writer_.Submit({node_->known_peers(), node_->bans(), now, wall});
 }
 
 void PeerSaver::Finish(Time now, WallTime wall, std::chrono::milliseconds patience) {

@@ -121,6 +121,21 @@ Setting Count(std::string name, std::string description, uint64_t low, uint64_t 
           }};
 }
 
+// From 0; of the daemon rather than of the node's limits.
+Setting Number(std::string name, std::string description, uint64_t high, size_t Config::*member) {
+  return {.name = std::move(name),
+          .type = SettingType::kCount,
+          .default_text = fmt::format("{}", Config{}.*member),
+          .expected = fmt::format("0 to {}", high),
+          .description = std::move(description),
+          .apply = [high, member](Config& config, const Values& values) {
+            const std::optional<uint64_t> number = ParseNumber(values[0]);
+            if (!number || *number > high) return false;
+            config.*member = static_cast<size_t>(*number);
+            return true;
+          }};
+}
+
 template <class Set>
 Setting ByteCount(std::string name, std::string description, uint64_t low, uint64_t high,
                   uint64_t by_default, Set set) {
@@ -262,22 +277,18 @@ std::vector<Setting> MakeSettings() {
                    "the path of a file in a folder that may be written, or nothing",
                    "Where the peers that are known are kept over a restart. Nothing: nowhere.",
                    &Config::peers_file));
+  s.push_back(Live(Number("peers.outbound",
+                          "Peers that are dialled beyond the configured ones, of those that are "
+                          "known.",
+                          1000, &Config::peers_outbound)));
   s.push_back(Live(Count("peers.inbound_max",
                          "Peers that may be connected because they dialled us. At the limit "
                          "configured ones displace others.",
                          1, 10000, &Limits::inbound_peers_max)));
-  s.push_back(Live({.name = "peers.newcomers",
-                    .type = SettingType::kCount,
-                    .default_text = fmt::format("{}", Config{}.peers_newcomers),
-                    .expected = "0 to 10000",
-                    .description = "Of those places, how many are never held by others' peers that "
-                                   "came over 10 minutes ago.",
-                    .apply = [](Config& config, const Values& values) {
-                      const std::optional<uint64_t> number = ParseNumber(values[0]);
-                      if (!number || *number > 10000) return false;
-                      config.peers_newcomers = static_cast<size_t>(*number);
-                      return true;
-                    }}));
+  s.push_back(Live(Number("peers.newcomers",
+                          "Of those places, how many are never held by others' peers that came "
+                          "over 10 minutes ago.",
+                          10000, &Config::peers_newcomers)));
   s.push_back(
       Live(Flag("peers.closed",
                 "Admits only peers whose keys are pinned (`G...@`) by an entry of file, core "

@@ -99,7 +99,8 @@ void StateWriter::Run(const std::shared_ptr<Shared>& shared) {
     shared->writing = true;
     lock.unlock();
     const absl::Status status =
-        WriteFile(shared->path, EncodePeerFile(ToPeerFile(taken->book, taken->now, taken->wall)));
+        WriteFile(shared->path,
+                  EncodePeerFile(ToPeerFile(taken->book, taken->bans, taken->now, taken->wall)));
     taken.reset();
     lock.lock();
     shared->writing = false;

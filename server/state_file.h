@@ -37,9 +37,10 @@ absl::StatusOr<flood::PeerFile> LoadPeerFile(const std::string& path);
 // R3.
 absl::Status MoveAside(const std::string& path);
 
-// A copy of the book, and when it was taken: what costs more is done by the writer.
+// A copy of the book and the bans, and when it was taken: what costs more is done by the writer.
 struct StateSnapshot {
   flood::PeerBook book;
+  flood::BanList bans;
   Time now{};
   WallTime wall;
 };

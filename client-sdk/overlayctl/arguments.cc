@@ -23,6 +23,9 @@ const char kHelp[] =
     "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
     "  disconnect KEY|ADDR close the connection to the peer with that key, G..., or take back a "
     "connect\n"
+    "  ban KEY             refuse the peer with that key, G..., for --for (24h), and close it\n"
+    "  unban KEY           end that\n"
+    "  bans                who is banned, by whom, for how long, and why\n"
     "  dns                 the names of configured peers: answers, errors, next try\n"
     "  drain               shut the daemon down, as SIGTERM does\n"
     "  log-level [LEVEL]   what is logged from now on: debug, info, warning, error; without one, "
@@ -54,6 +57,8 @@ const char kHelp[] =
     "  --quorum-set        fetch, set: a quorum set\n"
     "  -o FILE             fetch: save it there\n"
     "  --takeover          submit, fetch: end the session of the core that is attached\n"
+    "  --for TIME          ban: 90s, 30m, 24h, 7d, or ever\n"
+    "  --reason TEXT       ban: why, for people\n"
     "  --events N          watch: stop after so many\n"
     "  --timeout SECONDS   for the daemon's answer, 1 to 3600 (10)\n"
     "  --json              one object on one line (watch: one a line)\n"
@@ -68,12 +73,15 @@ struct CommandName {
   std::string_view operand;  // empty: none
   bool operand_optional;
 };
-constexpr std::array<CommandName, 13> kCommands = {{
+constexpr std::array<CommandName, 16> kCommands = {{
     {"status", Command::kStatus, "", false},
     {"peers", Command::kPeers, "", false},
     {"dns", Command::kNames, "", false},
     {"connect", Command::kConnect, "an address", false},
     {"disconnect", Command::kDisconnect, "a peer's key, G..., or its address", false},
+    {"ban", Command::kBan, "a peer's key, G...", false},
+    {"unban", Command::kUnban, "a peer's key, G...", false},
+    {"bans", Command::kBans, "", false},
     {"drain", Command::kDrain, "", false},
     {"log-level", Command::kLogLevel, "a level", true},
     {"tx", Command::kTraceTransaction, "a hash of 64 hex digits", false},
@@ -94,6 +102,18 @@ std::optional<uint64_t> NumberIn(std::string_view text, uint64_t low, uint64_t h
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   if (number < low || number > high) return std::nullopt;
   return number;
+}
+
+// "90s", "30m", "24h", "7d".
+std::optional<std::chrono::seconds> ParseTime(std::string_view text) {
+  constexpr uint64_t kMax = uint64_t{3650} * 86400;  // what the daemon takes
+  for (const auto& [unit, seconds] :
+       {std::pair<char, uint64_t>{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}}) {
+    if (text.empty() || text.back() != unit) continue;
+    const auto number = NumberIn(text.substr(0, text.size() - 1), 1, kMax / seconds);
+    if (number) return std::chrono::seconds(*number * seconds);
+  }
+  return std::nullopt;
 }
 
 absl::StatusOr<std::string> ReadToken(const std::string& path) {
@@ -125,7 +145,8 @@ absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Argum
   const bool known = word == "--daemon" || word == "--operator" || word == "--token-file" ||
                      word == "--passphrase" || word == "-o" || word == "--events" ||
                      word == "--timeout" || word == "--tls-ca" || word == "--tls-cert" ||
-                     word == "--tls-key" || word == "--tls-server-name";
+                     word == "--tls-key" || word == "--tls-server-name" || word == "--for" ||
+                     word == "--reason";
   if (!known) return Wrong("option", word, "one that --help lists");
   if (*at + 1 == words.size()) return Wrong(word, "", "a value after it");
   const std::string& value = words[++*at];
@@ -147,6 +168,12 @@ absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Argum
     absl::StatusOr<std::string> token = ReadToken(value);
     if (!token.ok()) return token.status();
     out->token = *std::move(token);
+  }
+  if (word == "--reason") out->reason = value;
+  if (word == "--for") {
+    if (!(out->ban_for = ParseTime(value)) && value != "ever") {
+      return Wrong(word, value, "a time of 1s to 3650d, as 90s, 30m, 24h, 7d, or ever");
+    }
   }
   if (word == "--events") {
     out->events = NumberIn(value, 1, UINT64_MAX);

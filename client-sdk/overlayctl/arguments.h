@@ -21,6 +21,9 @@ enum class Command {
   kNames,
   kConnect,
   kDisconnect,
+  kBan,
+  kUnban,
+  kBans,
   kDrain,
   kLogLevel,
   kTraceTransaction,
@@ -34,6 +37,7 @@ enum class Command {
 constexpr bool IsOfOperator(Command command) {
   return command == Command::kStatus || command == Command::kPeers || command == Command::kNames ||
          command == Command::kConnect || command == Command::kDisconnect ||
+         command == Command::kBan || command == Command::kUnban || command == Command::kBans ||
          command == Command::kDrain || command == Command::kLogLevel ||
          command == Command::kTraceTransaction || command == Command::kTraceSet;
 }
@@ -52,6 +56,8 @@ struct Arguments {
   std::string passphrase;  // empty: the daemon is asked
   std::string out_path;
   std::chrono::seconds timeout{10};
+  std::optional<std::chrono::seconds> ban_for = std::chrono::hours(24);  // none: without end
+  std::string reason;                                                    // of a ban
   std::optional<uint64_t> events;  // of watch; absent: until interrupted
   bool quorum_set = false;
   bool takeover = false;

@@ -1,74 +1,18 @@
-// status, peers, dns, connect, disconnect, drain, log-level, tx, set: calls of the Operator
-// service.
+// status, peers, dns, connect, disconnect, ban, unban, bans, drain, log-level: calls of the
+// Operator service.
 #include <fmt/format.h>
-#include <grpcpp/grpcpp.h>
 
 #include <cctype>
-#include <chrono>
 #include <cstdio>
-#include <memory>
 #include <vector>
 
 #include "client-sdk/overlayctl/commands.h"
 #include "client-sdk/overlayctl/json.h"
+#include "client-sdk/overlayctl/operator_client.h"
 #include "flood/base/ids.h"
-#include "overlay/v1/operator.grpc.pb.h"
 
 namespace overlay::ctl {
 namespace {
-
-const std::string& OperatorAddress(const Arguments& arguments) {
-  return arguments.operator_.empty() ? arguments.daemon : arguments.operator_;
-}
-
-// What the daemon said, and what to do about it.
-absl::Status Explain(const Arguments& arguments, const grpc::Status& status) {
-  const std::string& address = OperatorAddress(arguments);
-  const std::string& said = status.error_message();
-  switch (status.error_code()) {
-    case grpc::StatusCode::PERMISSION_DENIED:
-      return absl::PermissionDeniedError(
-          fmt::format("{} is not the operator's listener of the daemon ({}): give its "
-                      "operator.listen with --operator",
-                      address, said));
-    case grpc::StatusCode::UNAUTHENTICATED:
-      return absl::UnauthenticatedError(fmt::format(
-          "{} wants a token ({}): give the file that operator.token_file names with --token-file",
-          address, said));
-    case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return absl::UnavailableError(
-          fmt::format("no answer from the daemon at {} ({}): does it run?", address, said));
-    default:
-      return absl::Status(static_cast<absl::StatusCode>(status.error_code()), said);
-  }
-}
-
-class OperatorClient {
- public:
-  explicit OperatorClient(const Arguments& arguments)
-      : arguments_(arguments),
-        stub_(v1::Operator::NewStub(MakeChannel(arguments, OperatorAddress(arguments)))) {}
-  v1::Operator::Stub& stub() { return *stub_; }
-  std::unique_ptr<grpc::ClientContext> Context() const {
-    auto context = std::make_unique<grpc::ClientContext>();
-    context->set_deadline(std::chrono::system_clock::now() + arguments_.timeout);
-    if (!arguments_.token.empty()) {
-      context->AddMetadata("authorization", "Bearer " + arguments_.token);
-    }
-    return context;
-  }
-  absl::StatusOr<v1::StatusResponse> Status() {
-    v1::StatusResponse response;
-    const grpc::Status status = stub_->Status(Context().get(), v1::StatusRequest(), &response);
-    if (!status.ok()) return Explain(arguments_, status);
-    return response;
-  }
-
- private:
-  const Arguments& arguments_;
-  std::unique_ptr<v1::Operator::Stub> stub_;
-};
 
 std::string StatusJson(const v1::StatusResponse& s) {
   JsonObject out;
@@ -111,10 +55,6 @@ std::string StatusJson(const v1::StatusResponse& s) {
   return out.Done();
 }
 
-std::string Seconds(uint64_t ms) { return fmt::format("{:.1f} s", static_cast<double>(ms) / 1e3); }
-
-std::string Age(bool has, uint64_t ms) { return has ? Seconds(ms) + " ago" : "none yet"; }
-
 void PrintStatus(const v1::StatusResponse& s) {
   fmt::print("{} {}{}, up {} s\n", s.version(), s.node_strkey(), s.draining() ? " (draining)" : "",
              s.uptime_ms() / 1000);
@@ -142,13 +82,6 @@ void PrintStatus(const v1::StatusResponse& s) {
   fmt::print("  sets         {} cached, {} bytes, {} being fetched; last {}\n", s.sets_cached(),
              s.sets_cached_bytes(), s.sets_fetching(),
              Age(s.has_last_set_age_ms(), s.last_set_age_ms()));
-}
-
-// An enumerator's name without its prefix, in lower case: "PLACE_POOLED" is "pooled".
-std::string Plain(const std::string& name) {
-  std::string out = name.substr(name.find('_') + 1);
-  for (char& c : out) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
-  return out;
 }
 
 const char* StateName(v1::PeerDetail::State state) {
@@ -200,6 +133,7 @@ std::string PeerJson(const v1::PeerDetail& p) {
       .Text("peer", p.peer_strkey())
       .Text("address", p.address());
   out.Text("configured", p.configured()).Bool("preferred", p.preferred());
+  out.Bool("banned", p.banned());
   out.Text("direction", DirectionName(p.direction())).Text("agent", p.agent());
   out.Number("connected_ms", p.connected_ms()).Number("rtt_us", p.rtt_us());
   if (p.has_clock_offset_us()) out.Number("clock_offset_us", p.clock_offset_us());
@@ -245,12 +179,12 @@ void PrintPeer(const v1::PeerDetail& p) {
         Seconds(p.connected_ms()), p.rtt_us(), QueuesText(p), p.bytes_sent(), p.bytes_received(),
         p.score(), p.core_present() ? "" : ", no core");
   } else {
-    fmt::print("{:<10} {} {}{}{}{}\n", StateName(p.state()), who, where,
-               p.last_reason().empty() ? "" : ", last: " + Printable(p.last_reason()),
-               p.has_next_dial_ms() ? fmt::format(", next dial in {} ms", p.next_dial_ms()) : "",
-               p.state() == v1::PeerDetail::STATE_LOST
-                   ? ", seen " + Age(true, p.record().last_seen_ms())
-                   : "");
+    fmt::print(
+        "{:<10} {} {}{}{}{}{}\n", StateName(p.state()), who, where, p.banned() ? ", banned" : "",
+        p.last_reason().empty() ? "" : ", last: " + Printable(p.last_reason()),
+        p.has_next_dial_ms() ? fmt::format(", next dial in {} ms", p.next_dial_ms()) : "",
+        p.state() == v1::PeerDetail::STATE_LOST ? ", seen " + Age(true, p.record().last_seen_ms())
+                                                : "");
   }
 }
 
@@ -258,9 +192,8 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
   const auto context = client.Context();
   const auto reader = client.stub().ListPeers(context.get(), v1::ListPeersRequest());
   std::vector<std::string> listed;
-  v1::ListPeersPart part;
   size_t count = 0;
-  while (reader->Read(&part)) {
+  const absl::Status read = client.ReadParts<v1::ListPeersPart>(*reader, [&](const auto& part) {
     for (const v1::PeerDetail& peer : part.peers()) {
       ++count;
       if (arguments.json) {
@@ -269,8 +202,8 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
         PrintPeer(peer);
       }
     }
-  }
-  if (const grpc::Status status = reader->Finish(); !status.ok()) return Explain(arguments, status);
+  });
+  if (!read.ok()) return read;
   if (arguments.json) {
     PrintLine(JsonObject().List("peers", listed).Done());
   } else if (count == 0) {
@@ -280,13 +213,6 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
 }
 
 // ---- dns
-
-template <class Texts>
-std::vector<std::string> Quoted(const Texts& texts) {
-  std::vector<std::string> out;
-  for (const std::string& text : texts) out.push_back(JsonText(text));
-  return out;
-}
 
 std::string NameJson(const v1::NameDetail& n) {
   JsonObject out;
@@ -314,13 +240,12 @@ absl::Status Names(const Arguments& arguments, OperatorClient& client) {
   const auto context = client.Context();
   const auto reader = client.stub().ListNames(context.get(), v1::ListNamesRequest());
   std::vector<std::string> listed;
-  v1::ListNamesPart part;
-  while (reader->Read(&part)) {
+  const absl::Status read = client.ReadParts<v1::ListNamesPart>(*reader, [&](const auto& part) {
     for (const v1::NameDetail& name : part.names()) {
       listed.push_back(arguments.json ? NameJson(name) : NameText(name));
     }
-  }
-  if (const grpc::Status status = reader->Finish(); !status.ok()) return Explain(arguments, status);
+  });
+  if (!read.ok()) return read;
   if (arguments.json) {
     PrintLine(JsonObject().List("names", listed).Done());
     return absl::OkStatus();
@@ -330,145 +255,62 @@ absl::Status Names(const Arguments& arguments, OperatorClient& client) {
   return absl::OkStatus();
 }
 
-// ---- tx, set
+// ---- ban, unban, bans
 
-std::string AskedJson(const v1::AskedPeer& asked) {
+std::string BanJson(const v1::BanDetail& ban) {
   JsonObject out;
-  out.Text("peer", asked.peer());
-  out.Text("result", Plain(v1::AskedPeer::Result_Name(asked.result())));
-  if (asked.has_asked_ms()) out.Number("asked_ms", asked.asked_ms());
-  return out.Done();
+  out.Text("peer", ban.peer()).Text("by", Plain(v1::BanDetail::By_Name(ban.by())));
+  out.Number("since_ms", ban.since_ms());
+  if (ban.has_left_ms()) out.Number("left_ms", ban.left_ms());
+  return out.Text("reason", ban.reason()).Done();
 }
 
-void PrintAsked(const v1::AskedPeer& asked) {
-  fmt::print("  {} {}{}\n", asked.peer(), Plain(v1::AskedPeer::Result_Name(asked.result())),
-             asked.has_asked_ms() ? fmt::format(", asked {}", Age(true, asked.asked_ms())) : "");
+std::string BanText(const v1::BanDetail& ban) {
+  return fmt::format("{} by {}, {}, {}{}", ban.peer(), Plain(v1::BanDetail::By_Name(ban.by())),
+                     Age(true, ban.since_ms()),
+                     ban.has_left_ms() ? Seconds(ban.left_ms()) + " left" : "without end",
+                     ban.reason().empty() ? "" : ": " + Printable(ban.reason()));
 }
 
-std::string TransactionTraceJson(const v1::TransactionTrace& t) {
-  JsonObject out;
-  out.Text("place", Plain(v1::TransactionTrace::Place_Name(t.place())));
-  if (t.fate() != 0) out.Text("fate", Plain(v1::TransactionTrace::Fate_Name(t.fate())));
-  std::vector<std::string> announcers;
-  for (const v1::AskedPeer& asked : t.announcers()) announcers.push_back(AskedJson(asked));
-  out.List("announcers", announcers);
-  if (t.size_bytes() == 0) return out.Done();
-  out.Number("size_bytes", t.size_bytes()).Number("fee", t.fee());
-  out.Number("operations", t.operations()).Text("lane", Plain(v1::Lane_Name(t.lane())));
-  out.Text("account", HexText(t.account())).Number("sequence", t.sequence());
-  out.Text("from", t.from()).Number("arrived_ms", t.arrived_ms());
-  if (t.has_pooled_ms()) out.Number("pooled_ms", t.pooled_ms());
-  out.Number("offers", t.offers());
-  return out.List("known_by", Quoted(t.known_by())).Done();
-}
-
-void PrintTransactionTrace(const v1::TransactionTrace& t) {
-  switch (t.place()) {
-    case v1::TransactionTrace::PLACE_UNKNOWN:
-      PrintLine("unknown: nobody announced it, or it is forgotten");
-      break;
-    case v1::TransactionTrace::PLACE_ANNOUNCED:
-      PrintLine("announced, not here; nobody is asked for it at the moment");
-      break;
-    case v1::TransactionTrace::PLACE_ASKED:
-      PrintLine("announced, not here; a peer is asked for it");
-      break;
-    case v1::TransactionTrace::PLACE_PENDING:
-      fmt::print("pending: given to the core {} times, no verdict yet\n", t.offers());
-      break;
-    case v1::TransactionTrace::PLACE_POOLED:
-      fmt::print("in the mempool since {}\n", Age(true, t.pooled_ms()));
-      break;
-    case v1::TransactionTrace::PLACE_REFUSED:
-      fmt::print("gone, and not taken again for now: {}\n",
-                 Plain(v1::TransactionTrace::Fate_Name(t.fate())));
-      break;
-    default:  // of a later version
-      PrintLine(Plain(v1::TransactionTrace::Place_Name(t.place())));
-  }
-  for (const v1::AskedPeer& asked : t.announcers()) PrintAsked(asked);
-  if (t.size_bytes() == 0) return;
-  fmt::print("  from     {}, {}\n", t.from().empty() ? "the core" : t.from(),
-             Age(true, t.arrived_ms()));
-  fmt::print("  bid      {} stroops for {} operations, {}; {} bytes\n", t.fee(), t.operations(),
-             Plain(v1::Lane_Name(t.lane())), t.size_bytes());
-  fmt::print("  account  {}, sequence {}\n", HexText(t.account()), t.sequence());
-  for (const std::string& peer : t.known_by()) fmt::print("  known by {}\n", peer);
-}
-
-absl::Status TraceTransaction(const Arguments& arguments, OperatorClient& client) {
-  v1::TraceTransactionRequest request;
-  request.set_hash(std::string(TxHash::FromHex(arguments.operand)->view()));
-  v1::TransactionTrace trace;
+absl::Status Bans(const Arguments& arguments, OperatorClient& client) {
   const auto context = client.Context();
-  const grpc::Status status = client.stub().TraceTransaction(context.get(), request, &trace);
-  if (!status.ok()) return Explain(arguments, status);
+  const auto reader = client.stub().ListBans(context.get(), v1::ListBansRequest());
+  std::vector<std::string> listed;
+  const absl::Status read = client.ReadParts<v1::ListBansPart>(*reader, [&](const auto& part) {
+    for (const v1::BanDetail& ban : part.bans()) {
+      listed.push_back(arguments.json ? BanJson(ban) : BanText(ban));
+    }
+  });
+  if (!read.ok()) return read;
   if (arguments.json) {
-    PrintLine(TransactionTraceJson(trace));
-  } else {
-    PrintTransactionTrace(trace);
+    PrintLine(JsonObject().List("bans", listed).Done());
+    return absl::OkStatus();
   }
+  for (const std::string& line : listed) PrintLine(line);
+  if (listed.empty()) PrintLine("nobody is banned");
   return absl::OkStatus();
 }
 
-std::string SetTraceJson(const v1::SetTrace& t) {
-  JsonObject out;
-  out.Text("place", Plain(v1::SetTrace::Place_Name(t.place())));
-  if (t.has_slot()) out.Number("slot", t.slot());
-  out.Bool("wanted_by_core", t.wanted_by_core()).Bool("named_by_peers", t.named_by_peers());
-  out.Number("received_bytes", t.received_bytes()).Number("total_bytes", t.total_bytes());
-  std::vector<std::string> sources;
-  for (const v1::AskedPeer& asked : t.sources()) sources.push_back(AskedJson(asked));
-  out.List("sources", sources).Number("passes", t.passes());
-  if (t.has_next_pass_ms()) out.Number("next_pass_ms", t.next_pass_ms());
-  out.Number("size_bytes", t.size_bytes()).Bool("guest", t.guest());
-  out.Bool("externalized", t.externalized());
-  return out.List("held_by", Quoted(t.held_by())).Done();
+absl::Status BanPeer(const Arguments& arguments, OperatorClient& client) {
+  v1::BanRequest request;
+  request.set_peer(arguments.operand);
+  if (arguments.ban_for) request.set_duration_s(static_cast<uint64_t>(arguments.ban_for->count()));
+  request.set_reason(arguments.reason);
+  v1::BanResponse response;
+  const grpc::Status status = client.stub().Ban(client.Context().get(), request, &response);
+  if (!status.ok()) return client.Explain(status);
+  PrintLine(arguments.json ? JsonObject().Text("banned", arguments.operand).Done() : "banned");
+  return absl::OkStatus();
 }
 
-void PrintSetTrace(const v1::SetTrace& t) {
-  switch (t.place()) {
-    case v1::SetTrace::PLACE_UNKNOWN:
-      PrintLine("unknown: neither here nor wanted");
-      break;
-    case v1::SetTrace::PLACE_WANTED:
-      fmt::print("wanted{}{}: {} of {} bytes are here\n", t.wanted_by_core() ? " by the core" : "",
-                 t.named_by_peers() ? ", named by peers" : "", t.received_bytes(),
-                 t.total_bytes() == 0 ? "unknown" : fmt::format("{}", t.total_bytes()));
-      break;
-    case v1::SetTrace::PLACE_CACHED:
-      fmt::print("here, {} bytes{}{}\n", t.size_bytes(),
-                 t.guest() ? ", a guest: no envelope that names it was judged" : "",
-                 t.externalized() ? ", externalized" : "");
-      break;
-    case v1::SetTrace::PLACE_OFFERED:
-      PrintLine("on its way from the core");
-      break;
-    default:  // of a later version
-      PrintLine(Plain(v1::SetTrace::Place_Name(t.place())));
-  }
-  if (t.has_slot()) fmt::print("  slot {}\n", t.slot());
-  for (const v1::AskedPeer& asked : t.sources()) PrintAsked(asked);
-  if (t.passes() > 0) {
-    fmt::print("  all were asked in vain {} times{}\n", t.passes(),
-               t.has_next_pass_ms() ? fmt::format(", again in {} ms", t.next_pass_ms()) : "");
-  }
-  for (const std::string& peer : t.held_by()) fmt::print("  held by {}\n", peer);
-}
-
-absl::Status TraceSet(const Arguments& arguments, OperatorClient& client) {
-  v1::TraceSetRequest request;
-  request.set_kind(arguments.quorum_set ? v1::SET_KIND_QUORUM_SET : v1::SET_KIND_TX_SET);
-  request.set_hash(std::string(SetHash::FromHex(arguments.operand)->view()));
-  v1::SetTrace trace;
-  const auto context = client.Context();
-  const grpc::Status status = client.stub().TraceSet(context.get(), request, &trace);
-  if (!status.ok()) return Explain(arguments, status);
-  if (arguments.json) {
-    PrintLine(SetTraceJson(trace));
-  } else {
-    PrintSetTrace(trace);
-  }
+absl::Status UnbanPeer(const Arguments& arguments, OperatorClient& client) {
+  v1::UnbanRequest request;
+  request.set_peer(arguments.operand);
+  v1::UnbanResponse response;
+  const grpc::Status status = client.stub().Unban(client.Context().get(), request, &response);
+  if (!status.ok()) return client.Explain(status);
+  PrintLine(arguments.json ? JsonObject().Text("unbanned", arguments.operand).Done()
+                           : "no longer banned");
   return absl::OkStatus();
 }
 
@@ -478,7 +320,7 @@ absl::Status DrainDaemon(const Arguments& arguments, OperatorClient& client) {
   v1::DrainResponse response;
   const grpc::Status status =
       client.stub().Drain(client.Context().get(), v1::DrainRequest(), &response);
-  if (!status.ok()) return Explain(arguments, status);
+  if (!status.ok()) return client.Explain(status);
   if (arguments.json) {
     PrintLine(JsonObject().Number("within_ms", response.within_ms()).Done());
   } else {
@@ -492,26 +334,13 @@ absl::Status LogLevelOf(const Arguments& arguments, OperatorClient& client) {
   if (!arguments.operand.empty()) request.set_level(arguments.operand);
   v1::SetLogLevelResponse response;
   const grpc::Status status = client.stub().SetLogLevel(client.Context().get(), request, &response);
-  if (!status.ok()) return Explain(arguments, status);
+  if (!status.ok()) return client.Explain(status);
   PrintLine(arguments.json ? JsonObject().Text("level", response.level()).Done()
                            : response.level());
   return absl::OkStatus();
 }
 
 }  // namespace
-
-std::shared_ptr<grpc::Channel> MakeChannel(const Arguments& arguments, const std::string& address) {
-  if (arguments.tls_ca.empty()) {
-    return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
-  }
-  grpc::ChannelArguments args;
-  if (!arguments.tls_server_name.empty()) args.SetSslTargetNameOverride(arguments.tls_server_name);
-  grpc::SslCredentialsOptions tls;
-  tls.pem_root_certs = arguments.tls_ca;
-  tls.pem_cert_chain = arguments.tls_cert;
-  tls.pem_private_key = arguments.tls_key;
-  return grpc::CreateCustomChannel(address, grpc::SslCredentials(tls), args);
-}
 
 std::string HexText(std::string_view bytes) {
   return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
@@ -537,6 +366,9 @@ absl::Status RunOperatorCommand(const Arguments& arguments) {
   OperatorClient client(arguments);
   if (arguments.command == Command::kPeers) return Peers(arguments, client);
   if (arguments.command == Command::kNames) return Names(arguments, client);
+  if (arguments.command == Command::kBan) return BanPeer(arguments, client);
+  if (arguments.command == Command::kUnban) return UnbanPeer(arguments, client);
+  if (arguments.command == Command::kBans) return Bans(arguments, client);
   if (arguments.command == Command::kTraceTransaction) return TraceTransaction(arguments, client);
   if (arguments.command == Command::kTraceSet) return TraceSet(arguments, client);
   if (arguments.command == Command::kDrain) return DrainDaemon(arguments, client);
@@ -563,7 +395,7 @@ absl::Status RunOperatorCommand(const Arguments& arguments) {
     v1::DisconnectResponse response;
     done = client.stub().Disconnect(client.Context().get(), request, &response);
   }
-  if (!done.ok()) return Explain(arguments, done);
+  if (!done.ok()) return client.Explain(done);
   const bool connect = arguments.command == Command::kConnect;
   if (arguments.json) {
     PrintLine(JsonObject().Text(connect ? "dialling" : "disconnected", arguments.operand).Done());

@@ -26,16 +26,22 @@ bool IsAt(const SocketAddress& address, const PeerInfo& info) {
   return address.ip == info.address.ip && address.port == port && port != 0;
 }
 
+// Trying again soon would be in vain, or do harm.
+bool IsRefusal(CloseReason reason) {
+  return reason == CloseReason::kKeyShared || reason == CloseReason::kBanned;
+}
+
 bool IsSame(const PeerEntry& a, const PeerEntry& b) { return a.host == b.host && a.port == b.port; }
 
 }  // namespace
 
 DialPlan::DialPlan(const Limits& limits, const NodeKey& self, uint16_t default_port, Random random,
-                   NodeStats& stats)
+                   const BanList& bans, NodeStats& stats)
     : limits_(limits),
       self_(self),
       default_port_(default_port),
       random_(random),
+      bans_(bans),
       stats_(stats.peers),
       names_(random.Fork("names"), stats.names) {}
 
@@ -162,10 +168,12 @@ void DialPlan::Rebuild(Time now, ActionList& out) {
   }
   names_.Keep(now, hosts);
   absl::btree_map<SocketAddress, Given> wanted;
-  for (const auto& entries : entries_) {
-    for (const Entry& entry : entries) {
-      const auto give = [&](const SocketAddress& address) {
-        Given& given = wanted[address];
+  for (const PeerEntrySource source : kPeerEntrySources) {
+    for (const Entry& entry : entries_[static_cast<size_t>(source)]) {
+      const auto give = [&, source = source](const SocketAddress& address) {
+        const auto [it, is_first] = wanted.try_emplace(address);
+        Given& given = it->second;
+        if (is_first) given.source = source;
         given.preferred = given.preferred || entry.peer.preferred;
         if (entry.peer.pinned_key) given.pinned_key = entry.peer.pinned_key;
         if (!entry.literal) given.ways.insert(WayOf(entry));
@@ -206,15 +214,19 @@ void DialPlan::Rebuild(Time now, ActionList& out) {
 
 // R6: those whose entry has gone, that left too long ago, or that are too many.
 void DialPlan::Leave(Time now) {
-  absl::erase_if(targets_, [now](const auto& item) {
-    const Target& target = item.second;
+  absl::erase_if(targets_, [now](auto& item) {
+    Target& target = item.second;
     if (!target.left_at) return false;
+    if (target.given.ways.empty()) target.connected.reset();  // no entry, no configured peer
+    if (target.dialling) return false;
     if (target.given.ways.empty()) return true;
-    return !target.connected && !target.dialling && now - *target.left_at >= kLeftFor;
+    return !target.connected && now - *target.left_at >= kLeftFor;
   });
   std::vector<std::pair<Time, SocketAddress>> left;
   for (const auto& [address, target] : targets_) {
-    if (target.left_at && !target.connected) left.emplace_back(*target.left_at, address);
+    if (target.left_at && !target.connected && !target.dialling) {
+      left.emplace_back(*target.left_at, address);
+    }
   }
   if (left.size() <= kLeftCountMax) return;
   std::sort(left.begin(), left.end());
@@ -233,7 +245,11 @@ void DialPlan::Update(Time now, const SocketAddress& address, Given given) {
   if (other_pin) {
     target.failures = 0;
     target.again = target.dialling.has_value();
-    if (pin && target.connected != pin) target.connected.reset();
+    if (!pin || target.connected != pin) {
+      // Whom the old pin meant may be elsewhere; what is at the address counts below.
+      target.connected.reset();
+      target.last_key.reset();
+    }
     if (!target.connected) target.next = now;
   }
   if (inserted || (returns && target.next == kTimeNever && !target.connected)) {
@@ -300,7 +316,7 @@ bool DialPlan::MayDial(Time now, const SocketAddress& address, Target& target) c
   if (target.self_until && now < *target.self_until) return false;
   const std::optional<NodeKey>& key =
       target.given.pinned_key ? target.given.pinned_key : target.last_key;
-  return !key || !IsThere(*key, address);
+  return !key || (!IsThere(*key, address) && !bans_.Contains(now, *key));
 }
 
 void DialPlan::DialNow(const SocketAddress& address, Target& target, ActionList& out) {
@@ -347,9 +363,13 @@ void DialPlan::OnDialEnded(Time now, const DialEnded& ended) {
   --dials_open_;
   if (ended.reason != CloseReason::kNone) ++stats_.dials_failed;
   const auto it = targets_.find(ended.address);
-  if (it == targets_.end() || it->second.dialling != ended.dial) return;  // no longer configured
+  if (it == targets_.end() || it->second.dialling != ended.dial) return;
   Target& target = it->second;
   target.dialling.reset();
+  if (target.left_at && target.given.ways.empty()) {  // no longer configured
+    targets_.erase(it);
+    return;
+  }
   const bool again = std::exchange(target.again, false);
   if (ended.reason != CloseReason::kNone) target.last_reason = ended.reason;
   if (ended.key) target.last_key = ended.key;
@@ -373,7 +393,7 @@ void DialPlan::OnDialEnded(Time now, const DialEnded& ended) {
     target.next = now;
     return;
   }
-  Fail(now, target, ended.reason == CloseReason::kKeyShared ? kKeySharedBackoff : Duration{});
+  Fail(now, target, IsRefusal(ended.reason) ? kRefusedBackoff : Duration{});
 }
 
 void DialPlan::MarkConnected(Target& target, const NodeKey& key) {
@@ -401,8 +421,9 @@ void DialPlan::OnPeerDisconnected(Time now, const PeerInfo& info,
   const bool anew = IsRestart(disconnected.reason) || now - it->second.since > limits_.redial_max;
   connected_.erase(it);
   HurryNamesOf(info.key);
-  const bool shared = disconnected.reason == CloseReason::kKeyShared;
-  const Duration extra = shared ? kKeySharedBackoff : disconnected.redial_after;
+  const bool by_us = disconnected.reason == CloseReason::kBanned && !disconnected.by_peer;
+  const bool refused = IsRefusal(disconnected.reason) && !by_us;
+  const Duration extra = refused ? kRefusedBackoff : disconnected.redial_after;
   // One wait for all its addresses, so that those of one family come first (R9).
   uint32_t failures = 0;
   bool raced = false;
@@ -452,6 +473,20 @@ bool DialPlan::IsConfigured(const PeerInfo& info) const {
   return pins_.contains(info.key) || Match(info) != nullptr;
 }
 
+std::optional<AddressSource> DialPlan::SourceOf(const SocketAddress& address) const {
+  const auto it = targets_.find(address);
+  if (it == targets_.end()) return std::nullopt;
+  switch (it->second.given.source) {
+    case PeerEntrySource::kFile:
+      return AddressSource::kFile;
+    case PeerEntrySource::kCore:
+      return AddressSource::kCore;
+    case PeerEntrySource::kOperator:
+      return AddressSource::kOperator;
+  }
+  return std::nullopt;
+}
+
 bool DialPlan::IsPinned(const NodeKey& key) const { return pins_.contains(key); }
 
 bool DialPlan::IsPreferred(const PeerInfo& info) const {
@@ -482,11 +517,15 @@ void DialPlan::OnDeadline(Time now, ActionList& out) {
   if (next_sweep_ <= now) {
     Leave(now);
     next_sweep_ = targets_.empty() ? kTimeNever : now + kSweepEvery;
-    for (auto& [address, target] : targets_) {
-      if (target.next == kTimeNever && !target.left_at) target.next = now;
-    }
+    DialAgain(now);
   }
   DialDue(now, out);
+}
+
+void DialPlan::DialAgain(Time now) {
+  for (auto& [address, target] : targets_) {
+    if (target.next == kTimeNever && !target.left_at) target.next = now;
+  }
 }
 
 size_t DialPlan::target_count() const {
@@ -501,8 +540,8 @@ void DialPlan::CheckInvariants() const {
   for (const auto& [address, target] : targets_) {
     OVERLAY_CHECK(!target.connected || connected_.contains(*target.connected));
     OVERLAY_CHECK(!target.self_until || !target.dialling);
-    OVERLAY_CHECK(!target.left_at || !target.given.ways.empty());
-    left += target.left_at && !target.connected ? 1 : 0;
+    OVERLAY_CHECK(!target.left_at || !target.given.ways.empty() || target.dialling);
+    left += target.left_at && !target.connected && !target.dialling ? 1 : 0;
     dialling += target.dialling ? 1 : 0;
   }
   OVERLAY_CHECK(left <= kLeftCountMax);

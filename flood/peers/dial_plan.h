@@ -10,8 +10,9 @@
 //       the file that pins our own key is left out with a remark: one file may serve many nodes. A
 //       peer that is no longer configured is not redialled; its connection is kept unless
 //       disconnect_removed. Why: half a list applied is a set that nobody asked for.
-//   R2  Never dialled: what is connected, being dialled, or ourselves (an address that answered
-//       with our own nonce is left alone for kSelfFor).
+//   R2  Never dialled: what is connected, being dialled, banned (by the key that an entry pins or
+//       that showed there last), or ourselves (an address that answered with our own nonce is left
+//       alone for kSelfFor).
 //   R3  After a failure or a disconnect a target waits up to redial_min * 2^failures, redial_max at
 //       most, full jitter; after a disconnect of a peer that lived longer than redial_max, or that
 //       was restarted (stateless_reset, replaced, goaway), the count starts anew. A Goaway's time
@@ -53,6 +54,7 @@
 #include "flood/base/limits.h"
 #include "flood/base/random.h"
 #include "flood/node_stats.h"
+#include "flood/peers/ban_list.h"
 #include "flood/peers/name_book.h"
 #include "flood/peers/peer_view.h"
 
@@ -66,8 +68,9 @@ inline constexpr size_t kLeftCountMax = 1000;
 inline constexpr Duration kOtherFamilyAfter = std::chrono::milliseconds(250);
 inline constexpr size_t kDialsPerBatch = 16;
 inline constexpr size_t kDialsOpenMax = 128;
-// Two daemons that show one key: trying at once again would only make both lose their peers.
-inline constexpr Duration kKeySharedBackoff = std::chrono::seconds(60);
+// Two daemons that show one key: trying at once again would only make both lose their peers. Or we
+// are banned there.
+inline constexpr Duration kRefusedBackoff = std::chrono::seconds(60);
 
 // How a name leads to a target.
 struct NameWay {
@@ -79,13 +82,14 @@ struct NameWay {
 struct GivenAddress {
   std::optional<NodeKey> pinned_key;
   bool preferred = false;
-  absl::btree_set<NameWay> ways;  // none: literal
+  absl::btree_set<NameWay> ways;                    // none: literal
+  PeerEntrySource source = PeerEntrySource::kFile;  // the first that gives it
 };
 
 class DialPlan {
  public:
   DialPlan(const Limits& limits, const NodeKey& self, uint16_t default_port, Random random,
-           NodeStats& stats);
+           const BanList& bans, NodeStats& stats);
 
   // Answers with PeersConfigured.
   void Configure(Time now, const ConfigurePeers& configure, ActionList& out);
@@ -100,6 +104,8 @@ class DialPlan {
   void OnPeerConnected(Time now, const PeerInfo& info);
   void OnPeerDisconnected(Time now, const PeerInfo& info, const PeerDisconnected& disconnected);
   void OnPeerSilent(Time now, const NodeKey& key, bool silent);
+  // What kept a dial back may be over: all that wait for the sweep (R5) are tried now.
+  void DialAgain(Time now);
   // Peers to disconnect: the last Configure removed them and said so, or the last Forget did.
   std::vector<NodeKey> TakeRemoved() { return std::exchange(removed_, {}); }
   // From now on nothing is dialled or resolved.
@@ -108,6 +114,8 @@ class DialPlan {
   // By pinned key, or by an address that led or would lead to it.
   bool IsConfigured(const PeerInfo& info) const;
   bool IsPreferred(const PeerInfo& info) const;
+  // Whose entry leads, or led, to this address.
+  std::optional<AddressSource> SourceOf(const SocketAddress& address) const;
   // An entry of any source names this key.
   bool IsPinned(const NodeKey& key) const;
 
@@ -170,6 +178,7 @@ class DialPlan {
   const NodeKey self_;
   const uint16_t default_port_;
   Random random_;
+  const BanList& bans_;
   PeerStats& stats_;
   NameBook names_;
   std::array<std::vector<Entry>, 3> entries_;  // by PeerEntrySource

@@ -95,6 +95,22 @@ void PeerBook::Learn(const NodeKey& key, const KnownAddress& address) {
                     }) = address;
 }
 
+void PeerBook::Unlearn(const SocketAddress& address) {
+  const std::optional<NodeKey> owner = OwnerOf(address);
+  if (!owner) return;
+  std::erase_if(peers_.at(*owner).addresses,
+                [&](const KnownAddress& known) { return known.address == address; });
+}
+
+std::optional<AddressSource> PeerBook::SourceOf(const SocketAddress& address) const {
+  const std::optional<NodeKey> owner = OwnerOf(address);
+  if (!owner) return std::nullopt;
+  for (const KnownAddress& known : peers_.at(*owner).addresses) {
+    if (known.address == address) return known.source;
+  }
+  return std::nullopt;
+}
+
 void PeerBook::CheckInvariants() const {
   size_t kept = 0;
   for (const auto& [key, peer] : peers_) {

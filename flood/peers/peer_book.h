@@ -42,13 +42,18 @@ inline constexpr size_t kBookAddressesMax = 8;
 // What a peer did in the last working day; a restart leaves a trace of it.
 inline constexpr Duration kBookHalfLife = std::chrono::hours(6);
 
+// Who led us there.
 enum class AddressSource : uint8_t {
-  kDialled,  // it answered there
-  kListens,  // it dialled us from there, and says that it listens on this port
+  kFile,  // an entry of this source of the configured set, by name or not
+  kCore,
+  kOperator,
+  kListens,  // the peer: it dialled us from there, and says that it listens on this port
 };
+inline constexpr AddressSource kAddressSources[] = {
+    AddressSource::kFile, AddressSource::kCore, AddressSource::kOperator, AddressSource::kListens};
 
 enum class PeerState : uint8_t {
-  kLost,      // known, not here, and nothing will be done about it
+  kLost,      // known, not configured, not here; dialled when peers are missing (outbound_plan.h)
   kWaiting,   // configured: it will be dialled again
   kDialling,  // at one of its addresses
   kConnected,
@@ -56,7 +61,7 @@ enum class PeerState : uint8_t {
 
 struct KnownAddress {
   SocketAddress address;
-  AddressSource source = AddressSource::kDialled;
+  AddressSource source = AddressSource::kListens;
   std::optional<Time> last_success;  // of a dial there
 };
 
@@ -90,6 +95,10 @@ class PeerBook {
   std::optional<NodeKey> OwnerOf(const SocketAddress& address) const;
   // R2. A success is one of a dial, at `now`.
   void Learn(const NodeKey& key, const KnownAddress& address);
+  // It leads to nobody any more.
+  void Unlearn(const SocketAddress& address);
+  // Who led us there; nullopt: it leads to nobody.
+  std::optional<AddressSource> SourceOf(const SocketAddress& address) const;
 
   // R1. Call when peers have lost what kept them.
   void Trim(Time now) { Trim(now, kBookPeersMax); }

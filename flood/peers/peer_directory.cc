@@ -22,6 +22,10 @@ void PeerDirectory::Transition(const NodeKey& key, KnownPeer& known) {
 bool PeerDirectory::OnPeerConnected(Time now, const PeerConnected& connected,
                                     const ConfiguredAs& configured, ActionList& out) {
   const PeerInfo& info = connected.info;
+  if (bans_.Contains(now, info.key)) {
+    out.push_back(PeerCommand(DropPeer{connected.peer, CloseReason::kBanned, "banned"}));
+    return false;
+  }
   const Admission admission =
       Admit(targets_, now, {configured.standing, info.inbound, configured.pinned}, Inbound(now));
   if (!admission.admitted) {
@@ -34,6 +38,7 @@ bool PeerDirectory::OnPeerConnected(Time now, const PeerConnected& connected,
   peer.info = info;
   peer.configured = configured;
   peer.since = now;
+  peer.core_absent_since = now;  // until it says otherwise
   peer.known = &book_.Add(now, info.key);
   peer.known->configured = configured.standing != Standing::kOrdinary;
   peer.known->last_seen = now;
@@ -79,7 +84,8 @@ void PeerDirectory::OnDial(const Dial& dial) {
   Transition(*key, *known);
 }
 
-void PeerDirectory::OnDialEnded(Time now, const DialEnded& ended, bool configured) {
+void PeerDirectory::OnDialEnded(Time now, const DialEnded& ended, bool configured,
+                                std::optional<AddressSource> source) {
   if (const auto it = dials_.find(ended.dial); it != dials_.end()) {
     const NodeKey key = it->second;
     dials_.erase(it);
@@ -93,8 +99,12 @@ void PeerDirectory::OnDialEnded(Time now, const DialEnded& ended, bool configure
   }
   const bool reached =
       ended.reason == CloseReason::kNone || ended.reason == CloseReason::kDuplicate;
+  if (!source) source = book_.SourceOf(ended.address);
   if (reached && ended.key && FindKey(*ended.key)) {
-    book_.Learn(*ended.key, {ended.address, AddressSource::kDialled, now});
+    if (source) book_.Learn(*ended.key, {ended.address, *source, now});
+  } else if (ended.reason == CloseReason::kSelf ||
+             (ended.key && book_.OwnerOf(ended.address) != ended.key)) {
+    book_.Unlearn(ended.address);
   }
   book_.Trim(now);
   UpdateGauges();
@@ -108,12 +118,22 @@ void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& 
   const bool may_go = peer.configured.standing == Standing::kOrdinary && !peer.dropped;
   if (!peer.score.Add(now, offence.offence) || !may_go) return;
   peer.dropped = true;
-  out.push_back(PeerCommand(
-      DropPeer{offence.peer, CloseReason::kBadScore, std::string(OffenceName(offence.offence))}));
+  const std::string why(OffenceName(offence.offence));
+  if (bans_.Add(now, peer.info.key, {BannedBy::kScore, now, now + kScoreBanFor, why})) {
+    ++stats_.banned[static_cast<size_t>(BannedBy::kScore)];
+  }
+  out.push_back(PeerCommand(DropPeer{offence.peer, CloseReason::kBadScore, why}));
+  UpdateGauges();
 }
 
-void PeerDirectory::SetCorePresent(PeerId peer, bool present) {
-  if (auto it = peers_.find(peer); it != peers_.end()) it->second.core_present = present;
+void PeerDirectory::SetCorePresent(Time now, PeerId peer, bool present) {
+  const auto it = peers_.find(peer);
+  if (it == peers_.end()) return;
+  if (present) {
+    it->second.core_absent_since.reset();
+  } else if (!it->second.core_absent_since) {
+    it->second.core_absent_since = now;
+  }
 }
 
 void PeerDirectory::SetAddress(PeerId peer, const SocketAddress& address) {
@@ -129,12 +149,12 @@ std::vector<PeerView> PeerDirectory::Describe(Time now) const {
     view.address = peer.info.address;
     view.peer = id;
     view.score = peer.score.At(now);
-    view.core_present = peer.core_present;
+    view.core_present = !peer.core_absent_since;
   }
   return views;
 }
 
-void PeerDirectory::DescribeKnown(std::vector<PeerView>& views) const {
+void PeerDirectory::DescribeKnown(Time now, std::vector<PeerView>& views) const {
   absl::btree_set<NodeKey> listed;
   for (PeerView& view : views) {
     if (!view.key) continue;
@@ -153,12 +173,14 @@ void PeerDirectory::DescribeKnown(std::vector<PeerView>& views) const {
   for (size_t i = 0; i < count; ++i) {
     const KnownPeer& known = *book_.Find(*lost[i].second);
     PeerView& view = views.emplace_back();
-    view.state = PeerView::State::kLost;
+    view.state =
+        known.state == PeerState::kDialling ? PeerView::State::kDialling : PeerView::State::kLost;
     view.key = *lost[i].second;
     if (!known.addresses.empty()) view.address = known.addresses.front().address;
     view.last_reason = known.lost_reason;
     view.known = known;
   }
+  for (PeerView& view : views) view.banned = view.key && bans_.Contains(now, *view.key);
 }
 
 // ---- what it was good for ---------------------------------------------------------------------
@@ -195,7 +217,7 @@ void PeerDirectory::OnFetch(Time now, PeerId peer, bool ok) {
 }
 
 void PeerDirectory::Restore(Time now, WallTime wall, const PeerFile& file) {
-  AddPeerFile(file, now, wall, book_);
+  AddPeerFile(file, now, wall, book_, bans_);
   UpdateGauges();
 }
 
@@ -223,6 +245,44 @@ std::vector<PeerId> PeerDirectory::List() const {
 double PeerDirectory::ScoreOf(Time now, PeerId peer) const {
   auto it = peers_.find(peer);
   return it == peers_.end() ? 0 : it->second.score.At(now);
+}
+
+// ---- bans -------------------------------------------------------------------------------------
+
+bool PeerDirectory::Ban(Time now, const NodeKey& key, const flood::Ban& ban, ActionList& out) {
+  if (!bans_.Add(now, key, ban)) return false;
+  ++stats_.banned[static_cast<size_t>(ban.by)];
+  const std::optional<PeerId> peer = FindKey(key);
+  if (peer && !std::exchange(peers_.at(*peer).dropped, true)) {
+    out.push_back(PeerCommand(DropPeer{*peer, CloseReason::kBanned, ban.reason}));
+  }
+  UpdateGauges();
+  return true;
+}
+
+bool PeerDirectory::Unban(Time now, const NodeKey& key) {
+  const bool was_banned = bans_.Remove(now, key);
+  UpdateGauges();
+  return was_banned;
+}
+
+bool PeerDirectory::OnDeadline(Time now) {
+  if (!bans_.Expire(now)) return false;
+  UpdateGauges();
+  return true;
+}
+
+// ---- outbound ---------------------------------------------------------------------------------
+
+std::vector<OutboundPeer> PeerDirectory::Outbound(Time now) const {
+  std::vector<OutboundPeer> outbound;
+  for (const auto& [id, peer] : peers_) {
+    const bool ordinary = peer.configured.standing == Standing::kOrdinary;
+    if (peer.info.inbound || peer.dropped || !ordinary) continue;
+    outbound.push_back(
+        {id, peer.info.key, peer.info.address, peer.core_absent_since, peer.known->Worth(now)});
+  }
+  return outbound;
 }
 
 // ---- admission --------------------------------------------------------------------------------
@@ -256,6 +316,7 @@ void PeerDirectory::Enforce(Time now, ActionList& out) {
 void PeerDirectory::UpdateGauges() {
   ++changes_;
   stats_.known = book_.peers().size();
+  stats_.bans = bans_.bans().size();
   stats_.connected = peers_.size();
   stats_.inbound = static_cast<uint64_t>(std::count_if(
       peers_.begin(), peers_.end(), [](const auto& entry) { return entry.second.info.inbound; }));
@@ -268,6 +329,7 @@ void PeerDirectory::CheckInvariants() const {
     OVERLAY_CHECK(!LeastOf(inbound, Standing::kOrdinary));  // R2
   }
   book_.CheckInvariants();
+  bans_.CheckInvariants();
   for (const auto& [id, peer] : peers_) {
     OVERLAY_CHECK(book_.Find(peer.info.key) == peer.known);
     OVERLAY_CHECK(peer.known->state == PeerState::kConnected);  // R4, and what follows

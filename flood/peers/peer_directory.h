@@ -15,8 +15,11 @@
 //       logical peer shows its key; else dialling while one of its addresses is dialled; else
 //       waiting if it is configured; else lost.
 //   R5  An address is learnt from a dial that reached the peer, or from where an inbound peer says
-//       that it listens. One that was not admitted is not remembered.
+//       that it listens; one where somebody else answers, or we do, is forgotten. A peer that was
+//       not admitted is not remembered.
 //       Why: what nobody verified, an address in the mouth of others, is not an address.
+//   R6  Who is banned (ban_list.h) is dropped as kBanned, at once and whenever it comes, configured
+//       or not. Who is dropped for its score (R3) is banned for kScoreBanFor.
 //
 // Bounds   the connected peers; transport bounds those. The book: kBookPeersMax.
 // Cost     O(log n); a connection and a dial O(book). Threads: none.
@@ -32,6 +35,7 @@
 #include "flood/base/limits.h"
 #include "flood/node_stats.h"
 #include "flood/peers/admission.h"
+#include "flood/peers/ban_list.h"
 #include "flood/peers/peer_book.h"
 #include "flood/peers/peer_file.h"
 #include "flood/peers/peer_score.h"
@@ -48,6 +52,15 @@ struct ConfiguredAs {
   bool pinned = false;
 };
 
+// An ordinary peer that we dialled, and that is to stay.
+struct OutboundPeer {
+  PeerId peer;
+  NodeKey key;
+  SocketAddress address;
+  std::optional<Time> core_absent_since;
+  double worth = 0;
+};
+
 class PeerDirectory {
  public:
   PeerDirectory(const Limits& limits, PeerStats& stats) : stats_(stats) {
@@ -61,11 +74,12 @@ class PeerDirectory {
   std::optional<PeerInfo> OnPeerDisconnected(Time now, const PeerDisconnected& disconnected,
                                              ActionList& out);
   void OnOffence(Time now, const PeerOffence& offence, ActionList& out);
-  // A dial begins; it ends with `configured`: whether its address is a configured one.
+  // A dial begins; it ends with `configured`: whether its address is a configured one, and by whom.
   void OnDial(const Dial& dial);
-  void OnDialEnded(Time now, const DialEnded& ended, bool configured);
+  void OnDialEnded(Time now, const DialEnded& ended, bool configured,
+                   std::optional<AddressSource> source);
   // It has said whether a core is attached to it.
-  void SetCorePresent(PeerId peer, bool present);
+  void SetCorePresent(Time now, PeerId peer, bool present);
   void SetAddress(PeerId peer, const SocketAddress& address);
   // Targets or the configured set have changed: `configured`, from a PeerInfo, is asked for every
   // peer to whom it may matter.
@@ -73,6 +87,21 @@ class PeerDirectory {
   void Reconsider(Time now, Ask configured, ActionList& out);
   void SetTargets(const PeerTargets& targets) { targets_ = targets; }  // Reconsider must follow
   const PeerTargets& targets() const { return targets_; }
+
+  // ---- bans (R6)
+  // False: no room.
+  bool Ban(Time now, const NodeKey& key, const flood::Ban& ban, ActionList& out);
+  // False: it was not banned.
+  bool Unban(Time now, const NodeKey& key);
+  const BanList& bans() const { return bans_; }
+  // True: bans have ended.
+  bool OnDeadline(Time now);
+  Time next_deadline() const { return bans_.next_end(); }
+
+  // ---- whom we dialled beyond the configured set
+  std::vector<OutboundPeer> Outbound(Time now) const;
+  // It goes, as kNotAdmitted.
+  void Drop(PeerId peer, std::string_view why, ActionList& out);
 
   // ---- what a connected peer was good for
   void OnPath(Time now, PeerId peer, Duration rtt);
@@ -92,8 +121,8 @@ class PeerDirectory {
   uint64_t changes() const { return changes_; }
   // The connected ones, and what is known of them here.
   std::vector<PeerView> Describe(Time now) const;
-  // Adds what the book has of those in the list, and those that are lost.
-  void DescribeKnown(std::vector<PeerView>& views) const;
+  // Adds what the book and the bans have of those in the list, and those that are lost.
+  void DescribeKnown(Time now, std::vector<PeerView>& views) const;
   void CheckInvariants() const;
 
  private:
@@ -103,7 +132,7 @@ class PeerDirectory {
     Time since{};
     bool has_delivered = false;
     PeerScore score;
-    bool core_present = false;
+    std::optional<Time> core_absent_since;
     bool dropped = false;        // DropPeer has been said; its disconnect follows
     KnownPeer* known = nullptr;  // connected, so the book keeps it
   };
@@ -111,7 +140,6 @@ class PeerDirectory {
   KnownPeer* Known(PeerId peer);
   // Those who hold a place.
   std::vector<InboundPeer> Inbound(Time now) const;
-  void Drop(PeerId peer, std::string_view why, ActionList& out);
   void Enforce(Time now, ActionList& out);  // R2
   void UpdateGauges();
 
@@ -119,6 +147,7 @@ class PeerDirectory {
   absl::btree_map<PeerId, Peer> peers_;
   PeerTargets targets_;
   PeerBook book_;
+  BanList bans_;
   uint64_t changes_ = 0;
   absl::btree_map<DialId, NodeKey> dials_;  // those of which the book knows whom they lead to
 };

@@ -14,7 +14,7 @@ namespace overlay::flood {
 namespace {
 
 constexpr std::string_view kTitle = "overlay peers ";
-constexpr std::string_view kVersion = "1";
+constexpr std::string_view kVersion = "2";
 // Far beyond what happens, and no sum of two of them overflows: 2^53, exact as a double, too.
 constexpr uint64_t kFigureMax = uint64_t{1} << 53;
 constexpr uint64_t kSecondsMax = uint64_t{1} << 40;
@@ -45,13 +45,19 @@ constexpr Figure kFigures[] = {
 
 std::string_view SourceName(AddressSource source) {
   switch (source) {
-    case AddressSource::kDialled:
-      return "dialled";
+    case AddressSource::kFile:
+      return "file";
+    case AddressSource::kCore:
+      return "core";
+    case AddressSource::kOperator:
+      return "operator";
     case AddressSource::kListens:
       return "listens";
   }
   return "";
 }
+
+std::string_view ByName(BannedBy by) { return by == BannedBy::kOperator ? "operator" : "score"; }
 
 std::string HashLine(std::string_view text) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
@@ -89,7 +95,7 @@ std::optional<PeerFile::Address> ParseAddress(std::string_view text) {
   if (!success) return std::nullopt;
   const absl::StatusOr<SocketAddress> address = SocketAddress::Parse(*where);
   if (!address.ok() || address->ToString() != *where || address->port == 0) return std::nullopt;
-  for (const AddressSource known : {AddressSource::kDialled, AddressSource::kListens}) {
+  for (const AddressSource known : kAddressSources) {
     if (*source == SourceName(known)) {
       return PeerFile::Address{*address, known, static_cast<int64_t>(*success)};
     }
@@ -134,6 +140,55 @@ std::string ParsePeer(std::string_view line, Peer& peer) {
   return "";
 }
 
+// Takes "NAME=WORD " off the front, without the name; nullopt: it is not there.
+std::optional<std::string_view> TakeNamed(std::string_view& line, std::string_view name) {
+  if (!TakePrefix(line, name) || !TakePrefix(line, "=")) return std::nullopt;
+  return TakeUntil(line, ' ');
+}
+
+std::string ParseBan(std::string_view line, PeerFile::Ban& ban) {
+  if (!TakePrefix(line, "ban ")) return "expected a whole ban";
+  const std::optional<std::string_view> strkey = TakeUntil(line, ' ');
+  const absl::StatusOr<NodeKey> key = NodeKeyFromStrkey(strkey.value_or(""));
+  if (!key.ok() || ToStrkey(*key) != *strkey) return "expected a key, G...";
+  ban.key = *key;
+  const std::optional<std::string_view> by = TakeNamed(line, "by");
+  if (by != ByName(BannedBy::kOperator) && by != ByName(BannedBy::kScore)) {
+    return "expected by=operator or by=score";
+  }
+  ban.by = by == ByName(BannedBy::kScore) ? BannedBy::kScore : BannedBy::kOperator;
+  for (const auto& [name, member] :
+       {std::pair("since", &PeerFile::Ban::since_s), std::pair("until", &PeerFile::Ban::until_s)}) {
+    const std::optional<std::string_view> word = TakeNamed(line, name);
+    const std::optional<uint64_t> seconds = word ? Number(*word, kSecondsMax) : std::nullopt;
+    if (!seconds) return fmt::format("expected {}=SECONDS", name);
+    ban.*member = static_cast<int64_t>(*seconds);
+  }
+  if (!TakePrefix(line, "reason=") || !IsBanReason(line)) {
+    return fmt::format("expected reason=TEXT of {} characters of ASCII at most", kBanReasonMax);
+  }
+  ban.reason = line;
+  return "";
+}
+
+// Appends what a line says; or what is wrong with it.
+template <class Item, class Parse>
+std::string AddItem(std::string_view line, size_t count_max, Parse parse,
+                    std::vector<Item>& items) {
+  if (items.size() == count_max) return "too many of its kind";
+  Item item;
+  if (std::string wrong = parse(line, item); !wrong.empty()) return wrong;
+  if (!items.empty() && !(items.back().key < item.key)) return "a key twice, or out of order";
+  items.push_back(std::move(item));
+  return "";
+}
+std::string AddPeer(std::string_view line, std::vector<Peer>& peers) {
+  return AddItem(line, kBookPeersMax, ParsePeer, peers);
+}
+std::string AddBan(std::string_view line, std::vector<PeerFile::Ban>& bans) {
+  return AddItem(line, kBansMax, ParseBan, bans);
+}
+
 absl::Status Refuse(size_t line, std::string_view what) {
   return absl::InvalidArgumentError(fmt::format("line {}: {}", line, what));
 }
@@ -156,6 +211,10 @@ std::string EncodePeerFile(const PeerFile& file) {
                           each.last_success_s);
     }
     text += '\n';
+  }
+  for (const PeerFile::Ban& ban : file.bans) {
+    text += fmt::format("ban {} by={} since={} until={} reason={}\n", ToStrkey(ban.key),
+                        ByName(ban.by), ban.since_s, ban.until_s, ban.reason);
   }
   text += HashLine(text);
   return text;
@@ -186,21 +245,15 @@ absl::StatusOr<PeerFile> DecodePeerFile(std::string_view text) {
     }
     line = TakeUntil(left, '\n');
     if (!line) return Refuse(number, "the end is missing");
-    if (file.peers.size() == kBookPeersMax) return Refuse(number, "too many peers");
-    Peer peer;
-    if (const std::string wrong = ParsePeer(*line, peer); !wrong.empty()) {
-      return Refuse(number, wrong);
-    }
-    if (!file.peers.empty() && !(file.peers.back().key < peer.key)) {
-      return Refuse(number, "a peer twice, or out of order");
-    }
-    file.peers.push_back(std::move(peer));
+    const bool is_ban = !file.bans.empty() || line->substr(0, 4) == "ban ";
+    const std::string wrong = is_ban ? AddBan(*line, file.bans) : AddPeer(*line, file.peers);
+    if (!wrong.empty()) return Refuse(number, wrong);
   }
 }
 
 // ---- to and from the book ---------------------------------------------------------------------
 
-PeerFile ToPeerFile(const PeerBook& book, Time now, WallTime wall) {
+PeerFile ToPeerFile(const PeerBook& book, const BanList& bans, Time now, WallTime wall) {
   const int64_t wall_s = std::clamp<int64_t>(wall.unix_us / 1'000'000, 0, kSecondsMax);
   const auto seconds = [&](Time at) {
     const auto ago = std::chrono::duration_cast<std::chrono::seconds>(now - at).count();
@@ -227,10 +280,20 @@ PeerFile ToPeerFile(const PeerBook& book, Time now, WallTime wall) {
                                 each.last_success ? seconds(*each.last_success) : int64_t{0}});
     }
   }
+  for (const auto& [key, ban] : bans.bans()) {
+    if (ban.until <= now) continue;
+    PeerFile::Ban& saved = file.bans.emplace_back();
+    saved = {key, ban.by, seconds(ban.since), 0, ban.reason};
+    if (ban.until != kTimeNever) {
+      // Never 0 and never in the past: it holds.
+      const auto left = std::chrono::ceil<std::chrono::seconds>(ban.until - now).count();
+      saved.until_s = std::min<int64_t>(wall_s + left, kSecondsMax);
+    }
+  }
   return file;
 }
 
-void AddPeerFile(const PeerFile& file, Time now, WallTime wall, PeerBook& book) {
+void AddPeerFile(const PeerFile& file, Time now, WallTime wall, PeerBook& book, BanList& bans) {
   const int64_t wall_s = wall.unix_us / 1'000'000;
   const auto time = [&](int64_t seconds) {
     return now - std::chrono::seconds(std::clamp<int64_t>(wall_s - seconds, 0, kAgeMaxSeconds));
@@ -254,6 +317,12 @@ void AddPeerFile(const PeerFile& file, Time now, WallTime wall, PeerBook& book) 
       if (each.last_success_s != 0) address.last_success = time(each.last_success_s);
       book.Learn(peer.key, address);
     }
+  }
+  for (const PeerFile::Ban& saved : file.bans) {
+    const int64_t left = std::min(saved.until_s - wall_s, kAgeMaxSeconds);
+    if (saved.until_s != 0 && left <= 0) continue;
+    const Time until = saved.until_s == 0 ? kTimeNever : now + std::chrono::seconds(left);
+    bans.Add(now, saved.key, {saved.by, time(saved.since_s), until, saved.reason});
   }
 }
 

@@ -36,6 +36,7 @@ struct PeerView {
   std::optional<CloseReason> last_reason;
   bool not_resolved = false;  // the last look-up of the name failed
 
+  bool banned = false;
   // Of all its connections; none: it was never connected, or is forgotten.
   std::optional<KnownPeer> known;
 };

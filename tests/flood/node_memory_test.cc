@@ -224,6 +224,7 @@ TEST_F(NodeMemoryTest, NothingIsAdmittedWhileMemoryIsShortAndAllIsAfterwards) {
   const auto brought_hash = overlay::HashOf<TxHash>(brought.span());
   Press();
   ASSERT_TRUE(IsPressed());
+  node_.OnDeadline(now_, out_);
   EXPECT_EQ(node_.NextDeadline().value_or(kTimeNever) > now_, true) << "nothing is left to free";
 
   const SubmitResult refused = Submit(Payment());

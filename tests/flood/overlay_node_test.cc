@@ -298,7 +298,7 @@ TEST_F(OverlayNodeTest, RestoresWhatAnEarlierProcessKnew) {
   Event(PeerDisconnected{PeerId{1}, CloseReason::kStalled, false, ""});
   EXPECT_GT(node_.known_peers_changes(), changes);
   OverlayNode next{Limits{}, NodeOptions{.self = NodeKey{{0xee}}}, Random(1)};
-  next.RestorePeers(now_, wall, ToPeerFile(node_.known_peers(), now_, wall));
+  next.RestorePeers(now_, wall, ToPeerFile(node_.known_peers(), node_.bans(), now_, wall));
   next.CheckInvariants();
   EXPECT_EQ(next.stats().peers.known, 1u);
   const std::vector<PeerView> views = next.ListPeers(now_);

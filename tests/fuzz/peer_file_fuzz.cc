@@ -1,6 +1,6 @@
 // A peer file of anybody's making, with the last line that makes it whole and without: nothing
-// crashes the decoder; what decodes is the one text that encoding gives; and the book that is made
-// of it obeys its bounds and is the same book again after another restart.
+// crashes the decoder; what decodes is the one text that encoding gives; and the book
+// and the bans that are made of it obey their bounds and are the same again after another restart.
 //
 // Input: the lines before the last one.
 #include <cstddef>
@@ -19,15 +19,18 @@ constexpr WallTime kWall{1'790'000'000'000'000};
 
 void Restart(const PeerFile& file) {
   PeerBook book;
-  AddPeerFile(file, kNow, kWall, book);
+  BanList bans;
+  AddPeerFile(file, kNow, kWall, book, bans);
   book.CheckInvariants();
+  bans.CheckInvariants();
   OVERLAY_CHECK(book.peers().size() == file.peers.size());
-  const PeerFile saved = ToPeerFile(book, kNow, kWall);
+  const PeerFile saved = ToPeerFile(book, bans, kNow, kWall);
   const absl::StatusOr<PeerFile> read = DecodePeerFile(EncodePeerFile(saved));
   OVERLAY_CHECK(read.ok() && *read == saved);
   PeerBook again;
-  AddPeerFile(*read, kNow, kWall, again);
-  OVERLAY_CHECK(ToPeerFile(again, kNow, kWall) == saved);
+  BanList bans_again;
+  AddPeerFile(*read, kNow, kWall, again, bans_again);
+  OVERLAY_CHECK(ToPeerFile(again, bans_again, kNow, kWall) == saved);
 }
 
 void Try(const std::string& text) {

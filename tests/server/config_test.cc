@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::server {
 namespace {
@@ -20,16 +21,7 @@ using testing::StartsWith;
 
 class ConfigTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = testing::TempDir() + "/overlay-config-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override {
-    unlink(File().c_str());
-    rmdir(folder_.c_str());
-  }
-  std::string File() const { return folder_ + "/overlayd.toml"; }
+  std::string File() const { return folder_.Path("overlayd.toml"); }
   void Write(const std::string& text) { std::ofstream(File()) << text; }
   // The least that is legal, with these flags and variables besides.
   absl::StatusOr<Config> Parse(std::vector<std::string> flags,
@@ -40,7 +32,7 @@ class ConfigTest : public testing::Test {
     return ParseConfig({std::move(flags), std::move(environment)}, with_file ? File() : "");
   }
 
-  std::string folder_;
+  TempFolder folder_;
 };
 
 std::string ReadWhole(const std::string& path) {
@@ -164,7 +156,7 @@ TEST_F(ConfigTest, WhatIsWrongInFlagsAndEnvironmentIsNamed) {
   EXPECT_THAT(Parse({}, {{"OVERLAY_NONSENSE", "1"}}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("OVERLAY_NONSENSE")));
   EXPECT_THAT(
-      ParseConfig({}, folder_ + "/none"),
+      ParseConfig({}, folder_.Path("none")),
       StatusIs(StatusCode::kInvalidArgument, AllOf(HasSubstr("/none"), HasSubstr("No such file"))));
 }
 
@@ -200,8 +192,9 @@ TEST_F(ConfigTest, ALiveSettingSaysSo) {
   for (const Setting& setting : Settings()) {
     if (setting.live) live.push_back(setting.name);
   }
-  EXPECT_EQ(live, (std::vector<std::string>{"peers.known", "peers.preferred", "peers.inbound_max",
-                                            "peers.newcomers", "peers.closed", "log.level"}));
+  EXPECT_EQ(live, (std::vector<std::string>{"peers.known", "peers.preferred", "peers.outbound",
+                                            "peers.inbound_max", "peers.newcomers", "peers.closed",
+                                            "log.level"}));
   EXPECT_NE(SettingsHelp().find("Live: SIGHUP."), std::string::npos);
 }
 

@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::server {
 namespace {
@@ -18,19 +19,13 @@ using testing::HasSubstr;
 class Listeners : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = testing::TempDir() + "/overlay-listen-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    config_.api_listen = "unix:" + folder_ + "/core";
+    config_.api_listen = "unix:" + folder_.Path("core");
     mask_ = umask(0022);
     umask(mask_);
   }
-  void TearDown() override {
-    umask(mask_);
-    for (const char* name : {"/core.lock", "/token", "/core"}) unlink((folder_ + name).c_str());
-    rmdir(folder_.c_str());
-  }
-  std::string folder_;
+  void TearDown() override { umask(mask_); }
+
+  TempFolder folder_;
   Config config_;
   mode_t mask_ = 0;
 };
@@ -42,21 +37,21 @@ TEST_F(Listeners, ASocketIsHeldByOne) {
     ASSERT_OK(first);
     EXPECT_THAT(PrepareListeners(config_),
                 StatusIs(StatusCode::kFailedPrecondition,
-                         AllOf(HasSubstr(folder_ + "/core"),
+                         AllOf(HasSubstr(folder_.Path("core")),
                                HasSubstr("process " + std::to_string(getpid())))));
   }
   EXPECT_OK(PrepareListeners(config_));
 }
 
 TEST_F(Listeners, AFolderThatIsNotThereIsNamed) {
-  config_.api_listen = "unix:" + folder_ + "/none/core";
+  config_.api_listen = "unix:" + folder_.Path("none/core");
   EXPECT_THAT(PrepareListeners(config_),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr("No such file")));
 }
 
 TEST_F(Listeners, TokensAreReadAndJudged) {
   config_.api_listen = "127.0.0.1:0";
-  config_.api_token_file = folder_ + "/token";
+  config_.api_token_file = folder_.Path("token");
   EXPECT_THAT(PrepareListeners(config_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("api.token_file")));
   std::ofstream(config_.api_token_file) << "123456789012345\n";
@@ -72,10 +67,10 @@ TEST_F(Listeners, ModeIsSetAndAnUnknownGroupNamed) {
   config_.api_socket_mode = 0620;
   const auto prepared = PrepareListeners(config_);
   ASSERT_OK(prepared);
-  std::ofstream(folder_ + "/core") << "";
+  std::ofstream(folder_.Path("core")) << "";
   ASSERT_OK(FinishListeners(config_, *prepared));
   struct stat info {};
-  ASSERT_EQ(stat((folder_ + "/core").c_str(), &info), 0);
+  ASSERT_EQ(stat(folder_.Path("core").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0620u);
   config_.api_socket_group = "no-such-group-anywhere";
   EXPECT_THAT(PrepareListeners(config_),

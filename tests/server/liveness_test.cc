@@ -90,12 +90,12 @@ class Liveness : public Sessions {
     server_options_.keepalive_time = std::chrono::milliseconds(50);
     server_options_.keepalive_timeout = std::chrono::seconds(2);  // a busy machine's pauses
     Sessions::SetUp();
-    relay_ = std::make_unique<Relay>(folder_ + "/relay", folder_ + "/core");
+    relay_ = std::make_unique<Relay>(folder_.Path("relay"), folder_.Path("core"));
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     direct_ = std::exchange(channel_,
-                            grpc::CreateCustomChannel("unix:" + folder_ + "/relay",
+                            grpc::CreateCustomChannel("unix:" + folder_.Path("relay"),
                                                       grpc::InsecureChannelCredentials(), args));
     stub_ = v1::Core::NewStub(channel_);
   }

@@ -231,8 +231,10 @@ TEST_F(NodeDriverTest, AnInputFromWithinAnOutputWaits) {
 
 // R2: the same for names that are answered at once, in an input and at a deadline.
 TEST_F(NodeDriverTest, AnAnswerFromWithinAResolveWaits) {
-  const auto answer = [this](Time now, const flood::ResolveHost& asked) {
-    a_.driver->OnResolved(now, asked, ResolvedHost{{AddressOf(asked.host == "x" ? 8 : 9)}, 1min});
+  uint8_t first = 8;
+  const auto answer = [&](Time now, const flood::ResolveHost& asked) {
+    const auto node = static_cast<uint8_t>(asked.host == "x" ? first : first + 1);
+    a_.driver->OnResolved(now, asked, ResolvedHost{{AddressOf(node)}, 1min});
   };
   a_.on_resolve = answer;
   a_.Configure(now_, {"x", "y"});
@@ -247,15 +249,16 @@ TEST_F(NodeDriverTest, AnAnswerFromWithinAResolveWaits) {
   }
   a_.TakeTape();
   a_.on_resolve = answer;
+  first = 18;    // those of before are being dialled
   now_ += 1min;  // both are to be tried again
   a_.driver->OnDeadline(now_);
   const std::vector<std::string> tape = a_.TakeTape();
   const auto at = [&tape](std::string_view what) {
     return std::find(tape.begin(), tape.end(), what) - tape.begin();
   };
-  ASSERT_LT(at("! dial 10.0.0.8:11625"), static_cast<ptrdiff_t>(tape.size()));
+  ASSERT_LT(at("! dial 10.0.0.18:11625"), static_cast<ptrdiff_t>(tape.size()));
   EXPECT_LT(at("resolve x"), at("resolve y"));
-  EXPECT_LT(at("resolve y"), at("! dial 10.0.0.8:11625"));
+  EXPECT_LT(at("resolve y"), at("! dial 10.0.0.18:11625"));
 }
 
 TEST_F(NodeDriverTest, TheEarlierDeadlineCountsAndNothingHappensBeforeIt) {

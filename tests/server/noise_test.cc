@@ -37,7 +37,7 @@ class Noise : public Sessions {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    (folder_ + "/core").copy(address.sun_path, sizeof(address.sun_path) - 1);
+    folder_.Path("core").copy(address.sun_path, sizeof(address.sun_path) - 1);
     ASSERT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
     ASSERT_EQ(send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
     // Until the server hangs up.

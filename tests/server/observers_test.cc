@@ -55,11 +55,7 @@ TEST_F(Observers, WhatAnObserverDoesNotReadItLosesAndTheCoreDoesNot) {
   Attachment core = Attach();
   auto context = With(core.session);
   auto scp = stub_->Scp(context.get());
-  while (true) {
-    bool open = false;
-    OnLoop([&](Time) { open = node_.room > 0; });
-    if (open) break;
-  }
+  WaitForRoom();
   // Until the observer's queue is over its bound, and gRPC's buffers before it.
   flood::DeliverEnvelope envelope;
   envelope.envelope = Bytes::Copy(std::string(kKiB, 'e'));

@@ -92,10 +92,31 @@ TEST(OperatorReport, ThoseNotConnectedSayWhatComesNextAndWhatWas) {
   EXPECT_EQ(details[3].next_dial_ms(), 0u);
 }
 
+TEST(OperatorReport, BansThatHoldAreListed) {
+  const auto key = [](uint8_t n) {
+    NodeKey key;
+    key.bytes[0] = n;
+    return key;
+  };
+  flood::BanList bans;
+  bans.Add(kNow - 9s, key(1), {flood::BannedBy::kScore, kNow - 9s, kNow + 1500ms, "wrong_hash"});
+  bans.Add(kNow - 9s, key(2), {flood::BannedBy::kOperator, kNow - 9s, kTimeNever, ""});
+  bans.Add(kNow - 9s, key(3), {flood::BannedBy::kOperator, kNow - 9s, kNow, "over"});
+  const std::vector<v1::BanDetail> details = ToDetails(kNow, bans);
+  ASSERT_EQ(details.size(), 2u);
+  EXPECT_EQ(details[0].peer(), ToStrkey(key(1)));
+  EXPECT_EQ(details[0].by(), v1::BanDetail::BY_SCORE);
+  EXPECT_EQ(details[0].since_ms(), 9000u);
+  EXPECT_EQ(details[0].left_ms(), 1500u);
+  EXPECT_EQ(details[0].reason(), "wrong_hash");
+  EXPECT_EQ(details[1].by(), v1::BanDetail::BY_OPERATOR);
+  EXPECT_FALSE(details[1].has_left_ms());
+}
+
 TEST(OperatorReport, TheBookHasAddressesAndFigures) {
   flood::PeerView view = View(flood::PeerView::State::kLost, 7);
   flood::KnownPeer& known = view.known.emplace();
-  known.addresses = {{SocketAddress::V4(0x0a000002, 5), flood::AddressSource::kDialled, kNow - 2s},
+  known.addresses = {{SocketAddress::V4(0x0a000002, 5), flood::AddressSource::kFile, kNow - 2s},
                      {SocketAddress::V4(0x0a000003, 6), flood::AddressSource::kListens, {}}};
   known.last_seen = kNow - 3s;
   known.connected_total = 4;
@@ -116,7 +137,7 @@ TEST(OperatorReport, TheBookHasAddressesAndFigures) {
   const v1::PeerRecord& record = details[0].record();
   ASSERT_EQ(record.addresses_size(), 2);
   EXPECT_EQ(record.addresses(0).address(), "10.0.0.2:5");
-  EXPECT_EQ(record.addresses(0).source(), v1::KnownAddress::SOURCE_DIALLED);
+  EXPECT_EQ(record.addresses(0).source(), v1::KnownAddress::SOURCE_FILE);
   EXPECT_EQ(record.addresses(0).last_success_ms(), 2000u);
   EXPECT_EQ(record.addresses(1).source(), v1::KnownAddress::SOURCE_LISTENS);
   EXPECT_FALSE(record.addresses(1).has_last_success_ms());

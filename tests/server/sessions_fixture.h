@@ -28,6 +28,7 @@
 #include "server/drain.h"
 #include "server/health_service.h"
 #include "server/operator_service.h"
+#include "tests/support/temp_folder.h"
 #include "transport/event_loop.h"
 
 namespace overlay::server {
@@ -68,6 +69,18 @@ class NoOperator : public OperatorSource {
   v1::SetTrace TraceSet(Time, const SetKey&) override { return {}; }
   grpc::Status Connect(Time, flood::PeerEntry) override { return grpc::Status::OK; }
   grpc::Status Disconnect(Time, flood::OperatorDisconnect) override { return grpc::Status::OK; }
+  std::vector<v1::BanDetail> ListBans(Time) override {
+    v1::BanDetail detail;
+    detail.set_reason("listed");
+    return {detail};
+  }
+  grpc::Status Ban(Time, flood::OperatorBan ban) override {
+    bans.push_back(std::move(ban));
+    return grpc::Status::OK;
+  }
+  grpc::Status Unban(Time, const NodeKey&) override {
+    return {grpc::StatusCode::NOT_FOUND, "peer: not banned"};
+  }
   Duration DrainNow(Time) override { return kDrainMax; }
   LogLevel SetLogLevel(std::optional<LogLevel> level) override {
     log_level = level.value_or(log_level);
@@ -75,14 +88,12 @@ class NoOperator : public OperatorSource {
   }
 
   LogLevel log_level = LogLevel::kWarning;
+  std::vector<flood::OperatorBan> bans;
 };
 
 class Sessions : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = testing::TempDir() + "/overlay-sessions-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     CoreSessionsOptions options;
     options.network = NetworkIdOf("test");
     options.daemon_instance = std::string(16, 'd');
@@ -93,7 +104,7 @@ class Sessions : public testing::Test {
     for (RpcMethod& method : health_.Methods()) methods.push_back(std::move(method));
     RpcServerOptions server = server_options_;
     server.listeners = {
-        {ListenerRole::kCore, "unix:" + folder_ + "/core", true, ""},
+        {ListenerRole::kCore, "unix:" + folder_.Path("core"), true, ""},
         {ListenerRole::kOperator, "127.0.0.1:0", false, "a-token-of-the-operators"}};
     server_ = std::make_unique<RpcServer>(server, std::move(methods), &mailbox_);
     const absl::Status started = server_->Start();
@@ -115,7 +126,7 @@ class Sessions : public testing::Test {
     grpc::ChannelArguments args;
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    channel_ = grpc::CreateCustomChannel("unix:" + folder_ + "/core",
+    channel_ = grpc::CreateCustomChannel("unix:" + folder_.Path("core"),
                                          grpc::InsecureChannelCredentials(), args);
     stub_ = v1::Core::NewStub(channel_);
   }
@@ -136,7 +147,6 @@ class Sessions : public testing::Test {
     loop_.join();
     server_.reset();
     gate_.reset();
-    rmdir(folder_.c_str());
   }
 
   void Loop() {
@@ -167,6 +177,12 @@ class Sessions : public testing::Test {
     }
     woken_.notify_all();
     done.get_future().wait();
+  }
+  // Until a stream of the core's is the session's: it gives the node room.
+  void WaitForRoom() {
+    for (bool open = false; !open;) {
+      OnLoop([&](Time) { open = node_.room > 0; });
+    }
   }
   void Tell(flood::CoreOutput output) {
     OnLoop([&](Time now) { sessions_->OnCoreOutput(now, output); });
@@ -223,7 +239,7 @@ class Sessions : public testing::Test {
   FakeNode node_;
   NoOperator operator_;
   HealthService health_;
-  std::string folder_;
+  TempFolder folder_;
   std::mutex mutex_;
   std::condition_variable woken_;
   bool wake_ = false;

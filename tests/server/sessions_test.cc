@@ -125,11 +125,7 @@ TEST_F(Sessions, AStreamOfAKindIsOnePerSession) {
   Attachment a = Attach();
   auto context = With(a.session);
   auto scp = stub_->Scp(context.get());
-  while (true) {  // until the first is the session's
-    bool open = false;
-    OnLoop([&](Time) { open = node_.room > 0; });
-    if (open) break;
-  }
+  WaitForRoom();
   auto again_context = With(a.session);
   auto again = stub_->Scp(again_context.get());
   EXPECT_EQ(again->Finish().error_code(), StatusCode::ALREADY_EXISTS);
@@ -537,6 +533,62 @@ TEST_F(Sessions, ExternalizedReturnsWhenTheNodeHasApplied) {
   EXPECT_EQ(response.removed(), 4u);
 }
 
+// The edges of a ban's fields; what is wrong is named, and reaches nobody.
+TEST_F(Sessions, ABanIsCheckedBeforeItIsMade) {
+  const auto address = "127.0.0.1:" + std::to_string(server_->ports()[1]);
+  auto operators =
+      v1::Operator::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  const auto call = [&](auto method, const auto& request, auto* response) {
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", "Bearer a-token-of-the-operators");
+    return (operators.get()->*method)(&context, request, response);
+  };
+  NodeKey key;
+  key.bytes[0] = 7;
+  const auto ban = [&](const std::string& peer, std::optional<uint64_t> seconds,
+                       const std::string& reason) {
+    v1::BanRequest request;
+    request.set_peer(peer);
+    if (seconds) request.set_duration_s(*seconds);
+    request.set_reason(reason);
+    v1::BanResponse response;
+    return call(&v1::Operator::Stub::Ban, request, &response);
+  };
+  const uint64_t longest = uint64_t{3650} * 86400;
+  EXPECT_TRUE(ban(ToStrkey(key), std::nullopt, "").ok());
+  EXPECT_TRUE(ban(ToStrkey(key), 1, std::string(flood::kBanReasonMax, '~')).ok());
+  EXPECT_TRUE(ban(ToStrkey(key), longest, "why not").ok());
+  const struct {
+    grpc::Status status;
+    std::string names;
+  } refused[] = {
+      {ban("GABC", 1, ""), "peer: \"GABC\""},
+      {ban(ToStrkey(key), 0, ""), "duration_s: 0, expected 1 to 315360000"},
+      {ban(ToStrkey(key), longest + 1, ""), "duration_s: 315360001"},
+      {ban(ToStrkey(key), 1, std::string(flood::kBanReasonMax + 1, 'x')), "reason: 101 bytes"},
+      {ban(ToStrkey(key), 1, "a\nline"), "reason: 6 bytes"},
+  };
+  for (const auto& each : refused) {
+    EXPECT_EQ(each.status.error_code(), StatusCode::INVALID_ARGUMENT);
+    EXPECT_NE(each.status.error_message().find(each.names), std::string::npos)
+        << each.status.error_message();
+  }
+  OnLoop([&](Time) {
+    ASSERT_EQ(operator_.bans.size(), 3u);
+    EXPECT_EQ(operator_.bans[0].key, key);
+    EXPECT_EQ(operator_.bans[0].duration, std::nullopt);
+    EXPECT_EQ(operator_.bans[1].duration, std::chrono::seconds(1));
+    EXPECT_EQ(operator_.bans[2].reason, "why not");
+  });
+  v1::UnbanRequest unban;
+  v1::UnbanResponse unbanned;
+  unban.set_peer("nobody");
+  EXPECT_EQ(call(&v1::Operator::Stub::Unban, unban, &unbanned).error_code(),
+            StatusCode::INVALID_ARGUMENT);
+  unban.set_peer(ToStrkey(key));
+  EXPECT_EQ(call(&v1::Operator::Stub::Unban, unban, &unbanned).error_code(), StatusCode::NOT_FOUND);
+}
+
 // A method through the wrong listener, a missing and a wrong token.
 TEST_F(Sessions, ListenersKeepToTheirMethodsAndTokens) {
   auto operators = v1::Operator::NewStub(channel_);
@@ -641,11 +693,7 @@ TEST_F(Sessions, AWriteNotTakenForFifteenSecondsEndsTheSession) {
   Attachment a = Attach();
   auto context = With(a.session);
   auto scp = stub_->Scp(context.get());
-  while (true) {
-    bool open = false;
-    OnLoop([&](Time) { open = node_.room > 0; });
-    if (open) break;
-  }
+  WaitForRoom();
   // More than gRPC buffers for a reader that does not read.
   flood::DeliverEnvelope envelope;
   envelope.envelope = Bytes::Copy(std::string(64 * kKiB, 'e'));

@@ -13,6 +13,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::server {
 namespace {
@@ -26,20 +27,8 @@ constexpr auto kPatience = 20s;  // of a test, for a disk that works
 
 class StateFileTest : public testing::Test {
  protected:
-  StateFileTest() {
-    std::string name = testing::TempDir() + "/state-XXXXXX";
-    folder_ = mkdtemp(name.data());
-    path_ = folder_ + "/peers";
-  }
-  ~StateFileTest() override {
-    for (const char* end : {"", ".tmp", ".corrupt"}) {
-      if (std::remove((path_ + end).c_str()) != 0) rmdir((path_ + end).c_str());
-    }
-    rmdir(folder_.c_str());
-  }
-
   static StateSnapshot Snapshot(uint8_t peers) {
-    StateSnapshot snapshot{{}, kNow, kWall};
+    StateSnapshot snapshot{{}, {}, kNow, kWall};
     for (uint8_t i = 1; i <= peers; ++i) {
       NodeKey key;
       key.bytes[0] = i;
@@ -66,8 +55,8 @@ class StateFileTest : public testing::Test {
   }
   static bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
-  std::string folder_;
-  std::string path_;
+  TempFolder folder_;
+  std::string path_ = folder_.Path("peers");
 };
 
 TEST_F(StateFileTest, WhatIsWrittenIsReadAgain) {
@@ -123,7 +112,7 @@ TEST_F(StateFileTest, TheEndOfEachWriteIsTold) {
 }
 
 TEST_F(StateFileTest, AFolderThatIsNotThereIsAFailureEachTime) {
-  StateWriter writer(folder_ + "/no/such/folder");
+  StateWriter writer(folder_.Path("no/such/folder"));
   writer.Submit(Snapshot(1));
   EXPECT_TRUE(writer.Finish(kPatience));
   EXPECT_EQ(writer.report().failed, 1u);
@@ -147,7 +136,7 @@ TEST_F(StateFileTest, ADiskThatHangsIsGivenUp) {
   EXPECT_FALSE(writer.Finish(20ms));
   EXPECT_EQ(writer.report().written + writer.report().failed, 0u);
   // Let it go on, and to its end: what closes the pipe comes last.
-  EXPECT_NE(Text(path_ + ".tmp").find("overlay peers 1"), std::string::npos);
+  EXPECT_NE(Text(path_ + ".tmp").find("overlay peers 2"), std::string::npos);
 }
 
 TEST_F(StateFileTest, WhatIsCorruptIsMovedAsideAndOneIsKept) {

@@ -46,6 +46,12 @@ class PeerNet {
 
   // The key of a node follows from its number, unless `change` says otherwise.
   size_t AddNode(const std::function<void(TransportOptions&)>& change = {});
+  // Two nodes, 0 and 1, the first of which dials the second.
+  bool AddPair() {
+    AddNode();
+    AddNode();
+    return Join(0, 1);
+  }
   // A node that a test plays by hand.
   size_t AddRaw(const RawPeer::Options& options);
   RawPeer& raw(size_t node) { return *nodes_[node].raw; }

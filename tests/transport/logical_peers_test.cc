@@ -36,9 +36,7 @@ TEST(LogicalPeers, SimultaneousDialsAreOnePeer) {
 // A NAT that forgot gives another port, a machine that moved another address: the same connection.
 TEST(LogicalPeers, APeerThatMovesStaysConnected) {
   PeerNet net({.delay = 20ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const PeerId peer = *net.PeerAt(1, 0);
   const SocketAddress places[] = {SocketAddress::V4(0x0a000001, 40'000),
                                   SocketAddress::V4(0x0a000063, 11'625)};
@@ -87,9 +85,7 @@ TEST(LogicalPeers, NothingIsClosedBeforeTheChosenOneHasAnswered) {
 // Envelopes sent all through a contest arrive, each at least once, and end exactly once.
 TEST(LogicalPeers, NothingIsLostWhileTwoBecomeOne) {
   PeerNet net({.delay = 20ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Connect(1, 0);
   for (uint64_t i = 0; i < 400; ++i) {
     net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100}, Bytes::Copy(std::to_string(i))});
@@ -112,9 +108,7 @@ TEST(LogicalPeers, NothingIsLostWhileTwoBecomeOne) {
 // The connection in use dies silently in the middle of a burst; a second one is there to take over.
 TEST(LogicalPeers, AKilledConnectionLosesNoEnvelope) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const PeerId peer = *net.PeerAt(0, 1);
   net.Run(1s);
   bool dead = true;
@@ -146,9 +140,7 @@ TEST(LogicalPeers, AKilledConnectionLosesNoEnvelope) {
 // A rival dial has 4 s for its handshake; 5 s after it was given up comes the next one.
 TEST(LogicalPeers, ADeadPathIsDialledAgainAndAgain) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Run(1s);
   net.set_filter([](size_t, size_t, size_t) { return false; });
   net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Bytes::Copy("vote")});
@@ -161,9 +153,7 @@ TEST(LogicalPeers, ADeadPathIsDialledAgainAndAgain) {
 // It is told once that the peer is silent, and once that it is not any more.
 TEST(LogicalPeers, SilenceAndItsEndAreTold) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Run(1s);
   bool dead = true;
   net.set_filter([&](size_t, size_t, size_t) { return !dead; });
@@ -185,9 +175,7 @@ TEST(LogicalPeers, SilenceAndItsEndAreTold) {
 // Its close is lost: what its Goaway said counts all the same.
 TEST(LogicalPeers, AGoawaysTimeCountsWithoutItsClose) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Run(1s);
   net.at(1).StartDrain(net.now(), "maintenance", 7s);
   net.Do(1, SendControl{*net.PeerAt(1, 0), CoreStatus{true}});  // writes

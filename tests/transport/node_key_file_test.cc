@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::transport {
 namespace {
@@ -20,21 +21,14 @@ using testing::Not;
 
 class NodeKeyFile : public testing::Test {
  protected:
-  NodeKeyFile() {
-    std::string pattern = testing::TempDir() + "/node_key_XXXXXX";
-    EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  ~NodeKeyFile() override { std::filesystem::remove_all(folder_); }
-
-  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string Path(const std::string& name) const { return folder_.Path(name); }
   std::string Put(const std::string& name, const std::string& text, mode_t mode = 0600) {
     std::ofstream(Path(name)) << text;
     EXPECT_EQ(chmod(Path(name).c_str(), mode), 0);
     return Path(name);
   }
 
-  std::string folder_;
+  TempFolder folder_;
 };
 
 TEST_F(NodeKeyFile, WhatIsWrittenIsReadAgain) {
@@ -101,7 +95,7 @@ TEST_F(NodeKeyFile, OnlyOneSeedIsAccepted) {
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          AllOf(HasSubstr(Path("key")), Not(HasSubstr(damaged)))));
   }
-  EXPECT_THAT(LoadNodeKeyFile(folder_), HasCode(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(LoadNodeKeyFile(folder_.path()), HasCode(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(LoadNodeKeyFile(Path("none")),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr(Path("none"))));
 }

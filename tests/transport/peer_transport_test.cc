@@ -28,9 +28,7 @@ Bytes Numbered(uint64_t number, size_t size = 300) {
 // its sender hears that it did.
 TEST(PeerTransport, CarriesAnEnvelope) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const Bytes envelope = Numbered(1);
   net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {7}, {100}, envelope});
   ASSERT_TRUE(net.RunUntil([&] { return net.Count<EnvelopeDone>(0) == 1; }, 1s));
@@ -49,9 +47,7 @@ TEST(PeerTransport, CarriesAnEnvelope) {
 // with each packet.
 TEST(PeerTransport, TellsTheRoundTripWhenItHasChanged) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const auto told = [&] {
     std::vector<std::pair<Time, Duration>> told;
     for (const auto& [at, event] : net.events(0)) {
@@ -87,9 +83,7 @@ TEST(PeerTransport, TellsTheRoundTripWhenItHasChanged) {
 
 TEST(PeerTransport, DoesNotTellChangesOfAShortRoundTrip) {
   PeerNet net({.delay = 100us});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.set_delay(400us);
   for (uint64_t i = 1; i < 150; ++i) {
     net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {i}, {100 + i}, Numbered(i)});
@@ -153,9 +147,7 @@ TEST(PeerTransport, LosesNoEnvelopeToLoss) {
 // A lost packet delays its own envelope, and none of the others.
 TEST(PeerTransport, LostPacketDelaysOnlyItsEnvelope) {
   PeerNet net({.delay = 50ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Run(1s);
   net.set_filter([](size_t from, size_t, size_t bytes) { return from != 0 || bytes < 1000; });
   net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Numbered(1, 1100)});
@@ -192,9 +184,7 @@ TEST(PeerTransport, CarriesTheLargestEnvelopeAndDropsALargerOne) {
 // Control and tx control messages arrive in order, each on its own.
 TEST(PeerTransport, CarriesMessages) {
   PeerNet net({.delay = 5ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const HaveSets sets{{{{SetKind::kTxSet, HashOf<SetHash>({})}, {5}}}};
   const Inv inv{{{HashOf<TxHash>({}), 100, Lane::kSoroban, 400}}};
   const FeeFilter filter{{7, 9}};
@@ -217,9 +207,7 @@ TEST(PeerTransport, CarriesMessages) {
 // back.
 TEST(PeerTransport, CancelsWhatWasNotBegun) {
   PeerNet net({.delay = 5ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const PeerId peer = *net.PeerAt(0, 1);
   PeerTransport& node = net.at(0);
   node.Execute(net.now(), SendEnvelope{peer, {1}, {100}, Numbered(1)});
@@ -258,9 +246,7 @@ TEST(PeerTransport, DropsTheLowestSlotAtTheBound) {
 TEST(PeerTransport, WritesEnvelopesBeforeSets) {
   PeerNet net({.delay = 5ms});
   net.AddNode();
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   ASSERT_TRUE(net.Join(0, 2));
   net.Do(1, RequestSet{*net.PeerAt(1, 0), {1}, {{SetKind::kTxSet, HashOf<SetHash>({})}, false, 0}});
   ASSERT_TRUE(net.RunUntil([&] { return net.Count<SetRequested>(0) == 1; }, 1s));
@@ -327,9 +313,7 @@ TEST(PeerTransport, ATurnWritesABoundedAmountOfBulk) {
 // A peer that does not want announcements for a while is not one that does not read.
 TEST(PeerTransport, APauseOfAnnouncementsIsNoStall) {
   PeerNet net({.delay = 5ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Do(1, PauseInv{*net.PeerAt(1, 0), true});
   const Inv inv{std::vector<InvEntry>(1000, {HashOf<TxHash>({}), 1, Lane::kClassic, 100})};
   for (int i = 0; i < 20; ++i) net.Do(0, SendTxControl{*net.PeerAt(0, 1), inv});
@@ -487,9 +471,7 @@ TEST(PeerTransport, DialToNobodyEndsOnce) {
 TEST(PeerTransport, DrainsInGoodOrder) {
   PeerNet net({.delay = 10ms});
   net.AddNode();
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   const PeerId peer = *net.PeerAt(0, 1);
   net.at(0).Execute(net.now(), SendEnvelope{peer, {1}, {100}, Numbered(1)});
   net.at(0).StartDrain(net.now(), "maintenance", 30s);
@@ -530,9 +512,7 @@ TEST(PeerTransport, ADrainRefusesNewConnections) {
 
 TEST(PeerTransport, DropPeerTellsTheOtherEndWhy) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Do(0, DropPeer{*net.PeerAt(0, 1), CloseReason::kBadScore, "too many offences"});
   EXPECT_EQ(net.Count<PeerDisconnected>(0), 1u);
   net.Run(100ms);
@@ -545,9 +525,7 @@ TEST(PeerTransport, DropPeerTellsTheOtherEndWhy) {
 
 TEST(PeerTransport, CountsAndMeasures) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Numbered(1, 300)});
   net.Run(40s);
   const auto list = net.at(0).ListPeers(net.now());
@@ -566,9 +544,7 @@ TEST(PeerTransport, CountsAndMeasures) {
 // A peer that has nothing to say costs a few datagrams a minute.
 TEST(PeerTransport, IdlePeersAreQuiet) {
   PeerNet net({.delay = 10ms});
-  net.AddNode();
-  net.AddNode();
-  ASSERT_TRUE(net.Join(0, 1));
+  ASSERT_TRUE(net.AddPair());
   net.Run(5s);
   const uint64_t before = net.datagrams_delivered();
   net.Run(60s);

@@ -126,11 +126,58 @@ class DialPlanTest : public testing::Test {
   bool applied_ = false;
   Limits limits_;
   NodeStats stats_;
-  DialPlan plan_{limits_, Key(99), 11625, Random(7), stats_};
+  BanList bans_;
+  DialPlan plan_{limits_, Key(99), 11625, Random(7), bans_, stats_};
   ActionList out_;
   std::map<std::string, Dial> last_dial_;
   Time now_{1000s};
 };
+
+TEST_F(DialPlanTest, WhoIsBannedIsNotDialledUntilThatIsOver) {
+  bans_.Add(now_, Key(1), {BannedBy::kOperator, now_, now_ + 1h, ""});
+  Configure({Entry("10.0.0.1", 1, Key(1)), Entry("10.0.0.2", 2)});
+  EXPECT_THAT(Dialled(), ElementsAre("10.0.0.2:2"));
+  Connected("10.0.0.2:2", Key(2));
+  bans_.Add(now_, Key(2), {BannedBy::kOperator, now_, now_ + 2h, ""});
+  Disconnected("10.0.0.2:2", Key(2), CloseReason::kBanned);  // the key that showed there last
+  while (now_ < Time{1000s} + 1h - kSweepEvery) EXPECT_THAT(Next(), IsEmpty());
+  now_ = Time{1000s} + 1h;
+  bans_.Expire(now_);
+  plan_.DialAgain(now_);
+  EXPECT_THAT(Dialled(), ElementsAre("10.0.0.1:1"));
+  End("10.0.0.1:1", CloseReason::kUnreachable);
+  bans_.Remove(now_, Key(2));
+  now_ += kSweepEvery;  // which finds it even when nobody says so
+  EXPECT_THAT(Dialled(), testing::Contains("10.0.0.2:2"));
+}
+
+// Trying again soon would be in vain.
+TEST_F(DialPlanTest, WhereWeAreBannedWeComeBackAfterAMinute) {
+  Configure({Entry("10.0.0.1", 1)});
+  Dialled();
+  Connected("10.0.0.1:1", Key(1));
+  const Time lost = now_;
+  PeerDisconnected gone;
+  gone.reason = CloseReason::kBanned;
+  gone.by_peer = true;
+  plan_.OnPeerDisconnected(now_, Info("10.0.0.1:1", Key(1)), gone);
+  NextDialled();
+  EXPECT_GE(now_ - lost, kSweepEvery);
+}
+
+TEST_F(DialPlanTest, SaysWhoseEntryLedToAnAddress) {
+  Configure({Entry("10.0.0.1", 1)}, false, PeerEntrySource::kCore);
+  Configure({Entry("10.0.0.2", 2)});
+  Connect(Entry("10.0.0.1", 1));
+  Connect(Entry("10.0.0.3", 3));
+  const auto source = [&](const char* address) {
+    return plan_.SourceOf(SocketAddress::Parse(address).value());
+  };
+  EXPECT_EQ(source("10.0.0.1:1"), AddressSource::kCore);  // the first of two
+  EXPECT_EQ(source("10.0.0.2:2"), AddressSource::kFile);
+  EXPECT_EQ(source("10.0.0.3:3"), AddressSource::kOperator);
+  EXPECT_EQ(source("10.0.0.3:4"), std::nullopt);
+}
 
 TEST_F(DialPlanTest, LiteralsAreDialledAtOnceWithTheDefaultPort) {
   EXPECT_THAT(Configure({Entry("192.0.2.1"), Entry("2001:db8::1", 7)}), ElementsAre("", ""));
@@ -240,7 +287,7 @@ TEST_F(DialPlanTest, TheSweepDialsWhatAnEventMissed) {
   const PeerInfo elsewhere = Info("198.51.100.9:1", Key(3), true, 9);
   plan_.OnPeerConnected(now_, elsewhere);
   End("192.0.2.1:1", CloseReason::kKeyShared, Key(3));
-  now_ += kKeySharedBackoff + limits_.redial_min;
+  now_ += kRefusedBackoff + limits_.redial_min;
   EXPECT_THAT(Dialled(), IsEmpty());
   plan_.OnPeerDisconnected(now_, elsewhere, PeerDisconnected{});
   EXPECT_THAT(Dialled(), IsEmpty());
@@ -266,7 +313,7 @@ TEST_F(DialPlanTest, SharedKeyWaitsAMinute) {
   Configure({Entry("192.0.2.1", 1)});
   Dialled();
   End("192.0.2.1:1", CloseReason::kKeyShared);
-  now_ += kKeySharedBackoff - 1ms;
+  now_ += kRefusedBackoff - 1ms;
   EXPECT_THAT(Dialled(), IsEmpty());
   now_ += limits_.redial_min + 1ms;
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1"));
@@ -524,6 +571,35 @@ TEST_F(DialPlanTest, APinThatChangesHoldsAtOnce) {
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:1"));
   EXPECT_EQ(last_dial_.at("192.0.2.2:1").pinned_key, Key(8));
   EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.2:1", Key(7))));
+}
+
+// A key that was mistaken for another host's: whoever has it is connected, but is not there.
+TEST_F(DialPlanTest, AWrongPinThatIsTakenBackLeavesNothingBehind) {
+  Configure({Entry("10.0.0.1", 1), Entry("10.0.0.2", 2, Key(1))});
+  Dialled();
+  Connected("10.0.0.1:1", Key(1));
+  End("10.0.0.2:2", CloseReason::kWrongKey, Key(2));
+  Configure({Entry("10.0.0.1", 1), Entry("10.0.0.2", 2)});
+  EXPECT_THAT(Dialled(), ElementsAre("10.0.0.2:2"));
+  // And who is there stays connected when only its pin goes.
+  Connected("10.0.0.2:2", Key(2));
+  Configure({Entry("10.0.0.1", 1), Entry("10.0.0.2", 2, Key(2))});
+  Configure({Entry("10.0.0.1", 1), Entry("10.0.0.2", 2)});
+  EXPECT_THAT(Dialled(), IsEmpty());
+}
+
+TEST_F(DialPlanTest, RemovedAndGivenAgainWhileItIsDialledItIsDialledOnce) {
+  Configure({Entry("10.0.0.1", 1)});
+  EXPECT_THAT(Dialled(), ElementsAre("10.0.0.1:1"));
+  Configure({});
+  EXPECT_EQ(plan_.target_count(), 0u);
+  Configure({Entry("10.0.0.1", 1)});
+  EXPECT_THAT(Dialled(), IsEmpty());
+  Configure({});
+  Connected("10.0.0.1:1", Key(1));  // too late: it is nobody's
+  Disconnected("10.0.0.1:1", Key(1));
+  EXPECT_THAT(Next(), IsEmpty());  // the last sweep
+  EXPECT_EQ(plan_.NextDeadline(), std::nullopt);
 }
 
 TEST_F(DialPlanTest, RemovedIsNotRedialledAndDisconnectedOnlyIfSaid) {

@@ -133,7 +133,7 @@ TEST(PeerBook, ANewAddressTakesThePlaceOfTheOldestSuccess) {
   PeerBook book;
   KnownPeer& peer = book.Add(kNow, Key(1));
   for (uint32_t i = 0; i < kBookAddressesMax; ++i) {
-    book.Learn(Key(1), {Address(i), AddressSource::kDialled,
+    book.Learn(Key(1), {Address(i), AddressSource::kFile,
                         kNow + 1s * (i == 3 ? -100 : static_cast<int>(i))});
   }
   EXPECT_EQ(peer.addresses.size(), kBookAddressesMax);
@@ -141,7 +141,7 @@ TEST(PeerBook, ANewAddressTakesThePlaceOfTheOldestSuccess) {
   book.Learn(Key(1), {Address(20), AddressSource::kListens, std::nullopt});
   EXPECT_FALSE(has(3));
   EXPECT_TRUE(has(20));
-  book.Learn(Key(1), {Address(21), AddressSource::kDialled, kNow});  // the one without any success
+  book.Learn(Key(1), {Address(21), AddressSource::kFile, kNow});  // the one without any success
   EXPECT_FALSE(has(20));
   EXPECT_TRUE(has(0) && has(21));
   EXPECT_EQ(peer.addresses.size(), kBookAddressesMax);
@@ -153,10 +153,10 @@ TEST(PeerBook, WhatAPeerSaysNeverUndoesWhatADialShowed) {
   KnownPeer& peer = book.Add(kNow, Key(1));
   book.Learn(Key(1), {Address(1), AddressSource::kListens, std::nullopt});
   EXPECT_EQ(peer.addresses[0].source, AddressSource::kListens);
-  book.Learn(Key(1), {Address(1), AddressSource::kDialled, kNow});
+  book.Learn(Key(1), {Address(1), AddressSource::kFile, kNow});
   book.Learn(Key(1), {Address(1), AddressSource::kListens, std::nullopt});
   ASSERT_EQ(peer.addresses.size(), 1u);
-  EXPECT_EQ(peer.addresses[0].source, AddressSource::kDialled);
+  EXPECT_EQ(peer.addresses[0].source, AddressSource::kFile);
   EXPECT_EQ(peer.addresses[0].last_success, kNow);
 }
 
@@ -164,9 +164,9 @@ TEST(PeerBook, AnAddressIsOfTheLastOneFoundThere) {
   PeerBook book;
   book.Add(kNow, Key(1));
   book.Add(kNow, Key(2));
-  book.Learn(Key(1), {Address(1), AddressSource::kDialled, kNow});
+  book.Learn(Key(1), {Address(1), AddressSource::kFile, kNow});
   EXPECT_EQ(book.OwnerOf(Address(1)), Key(1));
-  book.Learn(Key(2), {Address(1), AddressSource::kDialled, kNow + 1s});
+  book.Learn(Key(2), {Address(1), AddressSource::kFile, kNow + 1s});
   EXPECT_EQ(book.OwnerOf(Address(1)), Key(2));
   EXPECT_TRUE(book.Find(Key(1))->addresses.empty());
 }

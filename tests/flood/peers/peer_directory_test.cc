@@ -26,7 +26,7 @@ class PeerDirectoryTest : public testing::Test {
     return directory_.OnPeerConnected(now_, connected, configured, out_);
   }
   void Limit(size_t inbound_max, size_t newcomers, bool closed = false) {
-    directory_.SetTargets({inbound_max, newcomers, closed});
+    directory_.SetTargets({.inbound_max = inbound_max, .newcomers = newcomers, .closed = closed});
   }
   // Who was told to go.
   std::vector<PeerId> Dropped() const {
@@ -164,6 +164,102 @@ TEST_F(PeerDirectoryTest, AStrangerThatIsNotAdmittedIsNoNews) {
   EXPECT_TRUE(AllNews<PeerDown>(out_).empty());
 }
 
+// ---- bans -------------------------------------------------------------------------------------
+
+class PeerBansTest : public PeerDirectoryTest {
+ protected:
+  static NodeKey Key(uint8_t peer) {
+    NodeKey key;
+    key.bytes[0] = peer;
+    return key;
+  }
+  bool Ban(uint8_t peer, Time until) {
+    out_.clear();
+    return directory_.Ban(now_, Key(peer), {BannedBy::kOperator, now_, until, "why"}, out_);
+  }
+  // Why the last drop was made.
+  std::optional<CloseReason> LastDrop() const {
+    const auto drops = Commands<DropPeer>(out_);
+    return drops.size() == 1 ? std::optional(drops[0].reason) : std::nullopt;
+  }
+};
+
+TEST_F(PeerBansTest, WhoIsBannedGoesAndDoesNotComeBackUntilItIsOver) {
+  Connect(1, true, kPreferred);
+  EXPECT_TRUE(Ban(1, now_ + 10s));
+  EXPECT_EQ(LastDrop(), CloseReason::kBanned);
+  EXPECT_TRUE(Ban(1, now_ + 10s));
+  EXPECT_TRUE(Commands<DropPeer>(out_).empty());  // it was told
+  EXPECT_EQ(stats_.bans, 1u);
+  EXPECT_EQ(stats_.banned[static_cast<size_t>(BannedBy::kOperator)], 2u);
+  Disconnect(1);
+  EXPECT_FALSE(Connect(1, true, kPreferred));
+  EXPECT_EQ(LastDrop(), CloseReason::kBanned);
+  EXPECT_FALSE(Connect(1, false, kPreferred));
+  EXPECT_EQ(directory_.next_deadline(), now_ + 10s);
+  now_ += 10s;
+  EXPECT_TRUE(directory_.OnDeadline(now_));
+  EXPECT_FALSE(directory_.OnDeadline(now_));
+  EXPECT_EQ(stats_.bans, 0u);
+  EXPECT_TRUE(Connect(1, true, kPreferred));
+}
+
+TEST_F(PeerBansTest, UnbannedItMayComeAtOnce) {
+  const uint64_t changes = directory_.changes();
+  Ban(1, kTimeNever);
+  EXPECT_GT(directory_.changes(), changes);  // the file has them
+  EXPECT_FALSE(directory_.Unban(now_, Key(2)));
+  EXPECT_TRUE(directory_.Unban(now_, Key(1)));
+  EXPECT_EQ(stats_.bans, 0u);
+  EXPECT_TRUE(Connect(1, true));
+}
+
+TEST_F(PeerBansTest, ABadScoreBansAStrangerForAnHour) {
+  Connect(1, true);
+  while (Offend(1, Offence::kWrongHash) == 0) ASSERT_LT(directory_.ScoreOf(now_, PeerId{1}), 1000);
+  EXPECT_EQ(LastDrop(), CloseReason::kBadScore);
+  EXPECT_EQ(stats_.banned[static_cast<size_t>(BannedBy::kScore)], 1u);
+  Disconnect(1);
+  now_ += kScoreBanFor - 1us;
+  EXPECT_FALSE(Connect(1, true));
+  now_ += 1us;
+  EXPECT_TRUE(Connect(1, true));
+  Connect(2, true, kConfigured);
+  for (int i = 0; i < 100; ++i) Offend(2, Offence::kWrongHash);
+  EXPECT_TRUE(directory_.bans().bans().size() <= 1u);
+  EXPECT_FALSE(directory_.bans().Contains(now_, Key(2)));
+}
+
+TEST_F(PeerBansTest, ListedPeersSayThatTheyAreBanned) {
+  Connect(1, true);
+  Connect(2, true);
+  Ban(1, kTimeNever);
+  std::vector<PeerView> views = directory_.Describe(now_);
+  directory_.DescribeKnown(now_, views);
+  ASSERT_EQ(views.size(), 2u);
+  EXPECT_TRUE(views[0].banned);
+  EXPECT_FALSE(views[1].banned);
+}
+
+TEST_F(PeerBansTest, OutboundAreTheOrdinaryOnesThatWeDialledAndThatStay) {
+  Connect(1, true);
+  Connect(2, false);
+  Connect(3, false, kConfigured);
+  Connect(4, false);
+  Ban(4, kTimeNever);
+  const Time since = now_;
+  std::vector<OutboundPeer> outbound = directory_.Outbound(now_);
+  ASSERT_EQ(outbound.size(), 1u);
+  EXPECT_EQ(outbound[0].key, Key(2));
+  now_ += 5s;
+  directory_.SetCorePresent(now_, PeerId{2}, false);
+  EXPECT_EQ(directory_.Outbound(now_)[0].core_absent_since, since);  // it never said otherwise
+  directory_.SetCorePresent(now_, PeerId{2}, true);
+  EXPECT_EQ(directory_.Outbound(now_)[0].core_absent_since, std::nullopt);
+  directory_.SetCorePresent(now_, PeerId{2}, false);
+  EXPECT_EQ(directory_.Outbound(now_)[0].core_absent_since, now_);
+}
+
 // ---- the book ---------------------------------------------------------------------------------
 
 class PeerRecordTest : public PeerDirectoryTest {
@@ -178,8 +274,10 @@ class PeerRecordTest : public PeerDirectoryTest {
   static SocketAddress Address(uint16_t port) { return SocketAddress::Loopback(port); }
   const KnownPeer& Known(uint8_t peer) const { return *directory_.book().Find(Key(peer)); }
   void DialEnds(uint64_t dial, uint16_t port, CloseReason reason, std::optional<NodeKey> key,
-                bool configured = false) {
-    directory_.OnDialEnded(now_, {DialId{dial}, Address(port), reason, key, ""}, configured);
+                bool configured = false,
+                std::optional<AddressSource> source = AddressSource::kFile) {
+    directory_.OnDialEnded(now_, {DialId{dial}, Address(port), reason, key, ""}, configured,
+                           source);
     directory_.CheckInvariants();
   }
   PeerState StateOf(uint8_t peer) const { return Known(peer).state; }
@@ -236,6 +334,7 @@ TEST_F(PeerRecordTest, AddressesAreLearntFromDialsAndListenPorts) {
   ASSERT_EQ(Known(1).addresses.size(), 1u);
   EXPECT_EQ(Known(1).addresses[0].address, Address(1001));
   EXPECT_EQ(Known(1).addresses[0].last_success, now_);
+  EXPECT_EQ(Known(1).addresses[0].source, AddressSource::kFile);
   PeerConnected inbound{PeerId{2}, {}};
   inbound.info.key = Key(2);
   inbound.info.inbound = true;
@@ -250,6 +349,27 @@ TEST_F(PeerRecordTest, AddressesAreLearntFromDialsAndListenPorts) {
   DialEnds(7, 1002, CloseReason::kNotAdmitted, Key(1));
   Disconnect(1);
   DialEnds(8, 1003, CloseReason::kNone, Key(1));
+  EXPECT_EQ(Known(1).addresses.size(), 1u);
+}
+
+TEST_F(PeerRecordTest, AnAddressWhereSomebodyElseAnswersIsForgotten) {
+  for (uint8_t peer = 1; peer <= 4; ++peer) Reach(peer, 1000 + peer);
+  DialEnds(11, 1001, CloseReason::kWrongKey, Key(9));
+  EXPECT_TRUE(Known(1).addresses.empty());
+  DialEnds(12, 1002, CloseReason::kSelf, std::nullopt);
+  EXPECT_TRUE(Known(2).addresses.empty());
+  DialEnds(13, 1003, CloseReason::kWrongKey, Key(3));  // it was right: the pin is wrong
+  DialEnds(14, 1004, CloseReason::kUnreachable, std::nullopt);
+  EXPECT_EQ(Known(3).addresses.size() + Known(4).addresses.size(), 2u);
+}
+
+TEST_F(PeerRecordTest, ADialThatNoEntryLedToKeepsTheSourceOfTheAddress) {
+  Reach(1, 1001);
+  now_ += 1s;
+  DialEnds(11, 1001, CloseReason::kDuplicate, Key(1), false, std::nullopt);
+  EXPECT_EQ(Known(1).addresses[0].source, AddressSource::kFile);
+  EXPECT_EQ(Known(1).addresses[0].last_success, now_);
+  DialEnds(12, 1002, CloseReason::kDuplicate, Key(1), false, std::nullopt);  // removed meanwhile
   EXPECT_EQ(Known(1).addresses.size(), 1u);
 }
 
@@ -295,7 +415,7 @@ TEST_F(PeerRecordTest, TheLastSeenOfTheLostAreListed) {
   }
   Connect(200, true);
   std::vector<PeerView> views = directory_.Describe(now_);
-  directory_.DescribeKnown(views);
+  directory_.DescribeKnown(now_, views);
   ASSERT_EQ(views.size(), 1 + kLostListedMax);
   EXPECT_EQ(views[0].state, PeerView::State::kConnected);
   EXPECT_EQ(views[0].known.value().connected_total, 1u);
