@@ -71,9 +71,9 @@ class Server:
 
 class NamesTest(unittest.TestCase):
     def test_names_of_every_kind_at_once(self):
-        with tempfile.TemporaryDirectory(prefix="overlay-names-") as folder, Lab(11) as lab:
+        with tempfile.TemporaryDirectory(prefix="overlay-names-") as folder, Lab(12) as lab:
             machines = iter(lab.machines)
-            dns_machine, own = next(machines), next(machines)
+            dns_machine, own, spare = next(machines), next(machines), next(machines)
             names = ("late", "moved_from", "moved_to", "many0", "many1", "many2", "six", "dual", "srv")
             peers = {name: Node(machine, folder, name) for name, machine in zip(names, machines, strict=True)}
             for name, peer in peers.items():
@@ -117,6 +117,18 @@ class NamesTest(unittest.TestCase):
             moved = wait_until("where the name has moved", 15, lambda: has("moved_to"))
             self.assertIs(has("moved_from"), True)
 
+            # Killed without a word, and back with its key elsewhere, which the name gives from then on.
+            self.assertEqual(node.metrics()["overlay_peers_ended_total"], 0)
+            peers["moved_to"].process.kill()
+            peers["moved_to"].process.wait()
+            Node(spare, folder, "moved_to", key=peers["moved_to"].key).start().ready()
+            server.set("moving.test", spare.address)
+            returned = wait_until("the key at its new address", FOUND_WITHIN_S, lambda: any(
+                peer.peer_strkey == peers["moved_to"].key and peer.address == f"{spare.address}:11625"
+                for peer in node.connected()))
+            ended = node.metrics()["overlay_peers_ended_total"]
+            self.assertLessEqual(ended, 1)
+
             for host in ("nowhere.test", "fail.test", "slow.test", "late.test"):
                 wait_until(f"{host} is told as failing", 40,
                            lambda host=host: (bool(state(host).error) and state(host).failures > 0) or str(state(host)))
@@ -127,8 +139,9 @@ class NamesTest(unittest.TestCase):
             server.set("late.test", peers["late"].machine.address)
             late = wait_until("the name that appeared", FOUND_WITHIN_S, lambda: has("late"))
             self.assertIs(has(*at_once, "moved_to"), True)
-            self.assertEqual(node.metrics()["overlay_peers_ended_total"], 0)
-            print(f"all in {took:.1f} s, the moved one in {moved:.1f} s, the late one {late:.1f} s after it appeared")
+            self.assertEqual(node.metrics()["overlay_peers_ended_total"], ended)
+            print(f"all in {took:.1f} s, the moved one in {moved:.1f} s, the one that came back elsewhere in "
+                  f"{returned:.1f} s, the late one {late:.1f} s after it appeared")
 
 
 if __name__ == "__main__":

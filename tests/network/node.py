@@ -13,12 +13,14 @@ PORT = 11625
 
 
 class Node:
-    def __init__(self, machine, folder, name=None):
+    def __init__(self, machine, folder, name=None, key=None):
+        """`key`: of the same name's node before this one, whose key file and sockets it takes over."""
         self.machine = machine
         self.folder = pathlib.Path(folder)
         self.name = name or f"node{machine.number}"
         self.key_file = self.folder / (self.name + ".key")
-        if not self.key_file.exists():
+        self.key = key
+        if key is None:
             made = daemon.run("keygen", "--out", str(self.key_file))
             assert made.returncode == 0, made.stderr
             self.key = made.stdout.strip()
