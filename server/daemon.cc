@@ -7,53 +7,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 #include <utility>
 
-#include "flood/overlay_node.h"
-#include "server/api_gate.h"
-#include "server/compute_worker.h"
-#include "server/core_sessions.h"
+#include "server/daemon_impl.h"
 #include "server/descriptors.h"
-#include "server/drain.h"
-#include "server/health_service.h"
-#include "server/http_server.h"
-#include "server/library_log.h"
-#include "server/listeners.h"
-#include "server/log.h"
-#include "server/metrics.h"
-#include "server/node_driver.h"
-#include "server/operator_report.h"
-#include "server/operator_service.h"
-#include "server/peer_saver.h"
 #include "server/port_holder.h"
 #include "server/session_call.h"
 #include "server/state_file.h"
-#include "transport/dns_resolver.h"
-#include "transport/event_loop.h"
 #include "transport/node_key_file.h"
-#include "transport/peer_transport.h"
-#include "transport/udp_socket.h"
 
 namespace overlay::server {
 namespace {
 
-// Completions other than SCP's that one turn handles before it looks at the socket again.
-constexpr size_t kCompletionsPerTurn = 64;
-// One may be a batch of 64 verdicts, so their number alone bounds nothing.
-constexpr size_t kCompletionsPerStep = 8;
-constexpr Duration kCompletionTimePerTurn = std::chrono::microseconds(150);
-// Calls of the socket's Receive a turn, and when no more are made. What was read is handled in the
-// same turn, which takes about as long again: with a backlog of small packets all four calls were
-// turns of some milliseconds, for which what was behind them had to wait.
-constexpr int kReceivesPerTurn = 4;
-constexpr Duration kReceiveTimePerTurn = std::chrono::microseconds(100);
-// When peers shall dial again, as the goaway says: a restart in place takes less.
-constexpr Duration kRedialAfter = std::chrono::seconds(1);
 constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
 constexpr auto kLastSavePatience = std::chrono::milliseconds(100);
 
@@ -62,12 +30,6 @@ uint64_t SecretRandom() {
   // Never fails once the kernel's pool is ready, which it is before any user process here.
   OVERLAY_CHECK(getrandom(&value, sizeof(value), 0) == static_cast<ssize_t>(sizeof(value)));
   return value;
-}
-
-std::optional<Time> Earlier(std::optional<Time> a, std::optional<Time> b) {
-  if (!a) return b;
-  if (!b) return a;
-  return std::min(*a, *b);
 }
 
 std::string JsonText(std::string_view text) {
@@ -101,118 +63,17 @@ absl::StatusOr<SecretSeed> LoadKey(const Config& config) {
   return seed;
 }
 
-class Daemon::Impl : public OperatorSource {
- public:
-  Impl(const Config& config, const DaemonOptions& options)
-      : config_(config),
-        options_(options),
-        log_(LogLevelFromName(config.log_level).value_or(LogLevel::kInfo), config.log_format),
-        random_(SecretRandom()) {}
-
-  ~Impl() override {
-    if (signal_fd_ >= 0) close(signal_fd_);
-  }
-
-  absl::Status Start();
-  std::string ReadyLine() const;
-  void Run();
-  void RequestStop() {
-    stop_wanted_.store(true);
-    loop_->waker().Wake();
-  }
-
-  // ---- OperatorSource
-  v1::StatusResponse Status(Time now) override;
-  v1::MetricsResponse Metrics(Time now) override {
-    return ToResponse(CollectMetrics(Sources(now)));
-  }
-  std::vector<v1::PeerDetail> ListPeers(Time now) override {
-    return ToDetails(now, node_->ListPeers(now), transport_->ListPeers(now));
-  }
-  std::vector<v1::NameDetail> ListNames(Time now) override {
-    return ToDetails(now, node_->ListNames());
-  }
-  std::vector<v1::BanDetail> ListBans(Time now) override { return ToDetails(now, node_->bans()); }
-  grpc::Status Ban(Time now, flood::OperatorBan ban) override;
-  grpc::Status Unban(Time now, const NodeKey& key) override;
-  v1::TransactionTrace TraceTransaction(Time now, const TxHash& hash) override {
-    return ToTrace(now, node_->TraceTransaction(hash));
-  }
-  v1::SetTrace TraceSet(Time now, const SetKey& key) override {
-    return ToTrace(now, node_->TraceSet(key));
-  }
-  grpc::Status Connect(Time now, flood::PeerEntry entry) override;
-  grpc::Status Disconnect(Time now, flood::OperatorDisconnect disconnect) override;
-  Duration DrainNow(Time now) override {
-    StartDrain(now, "operator");
-    return drain_.left(now);
-  }
-  LogLevel SetLogLevel(std::optional<LogLevel> level) override;
-
- private:
-  absl::Status StartSignals();
-  absl::Status StartPeers(const SecretSeed& seed);
-  absl::Status StartApi();
-  absl::Status StartMetrics();
-  absl::Status StartPeerFile();
-  void Reload(Time now);
-  void ConfigureFromFile(Time now);
-  std::optional<Time> Turn(Time now);
-  bool DrainCompletions(Time now);
-  void OnUdp(Time now, transport::FdReady ready);
-  std::optional<Time> Write(Time now);
-  void StartDrain(Time now, std::string_view why);
-  std::optional<Time> AdvanceDrain(Time now);
-  void EnterDrainStep(Time now, DrainStep step);
-  void LogSharedKeys(Time now);
-  MetricSources Sources(Time now);
-  // The node's answer, as the status of the call that asked.
-  grpc::Status Ask(Time now, flood::CoreInput input, std::string_view field,
-                   std::string_view not_found);
-  void SayFilePeers(const flood::PeersConfigured& configured);
-
-  Config config_;  // as started, but for what Reload() took up
-  const DaemonOptions options_;
-  Log log_;
-  Random random_;
-  NodeKey self_;
-  NetworkId network_;
-  std::string daemon_instance_;
-  int signal_fd_ = -1;
-  pid_t parent_ = 0;
-  std::unique_ptr<transport::EventLoop> loop_;
-  std::unique_ptr<transport::UdpSocket> socket_;
-  std::unique_ptr<transport::PeerTransport> transport_;
-  std::unique_ptr<flood::OverlayNode> node_;
-  std::unique_ptr<NodeDriver> driver_;
-  std::unique_ptr<transport::DnsResolver> dns_;
-  std::unique_ptr<ComputeWorker> worker_;
-  std::unique_ptr<PeerSaver> saver_;  // none: nothing is kept
-  std::unique_ptr<CompletionMailbox> mailbox_;
-  PreparedListeners listeners_;  // the locks live until the server has gone
-  std::unique_ptr<CoreSessions> sessions_;
-  HealthService health_;
-  std::unique_ptr<RpcServer> server_;
-  std::unique_ptr<ApiGate> gate_;
-  std::vector<int> ports_;  // of the listeners; 0: a unix socket
-  std::unique_ptr<MetricsExchange> exchange_;
-  std::unique_ptr<HttpServer> http_;
-  std::thread http_stopper_;
-  std::string metrics_address_;
-
-  std::atomic<bool> stop_wanted_{false};
-  Drain drain_;
-  Time started_{};
-  uint64_t keys_shared_ = 0;  // that were logged
-  bool watching_writable_ = false;
-  bool more_datagrams_ = false;
-  Time wall_due_{};
-  DaemonStats stats_;
-  std::optional<flood::OperatorAnswered> operator_answer_;
-  std::vector<transport::Datagram> datagrams_;
-};
-
 // ------------------------------------------------------------------------------------------- start
+
+Daemon::Impl::Impl(const Config& config, const DaemonOptions& options)
+    : config_(config),
+      options_(options),
+      log_(LogLevelFromName(config.log_level).value_or(LogLevel::kInfo), config.log_format),
+      random_(SecretRandom()) {}
+
+Daemon::Impl::~Impl() {
+  if (signal_fd_ >= 0) close(signal_fd_);
+}
 
 absl::Status Daemon::Impl::Start() {
   const absl::StatusOr<SecretSeed> seed = LoadKey(config_);
@@ -414,8 +275,6 @@ std::string Daemon::Impl::ReadyLine() const {
       JsonText(metrics_address_));
 }
 
-// ------------------------------------------------------------------------------------------- turns
-
 void Daemon::Impl::Run() {
   const Time now = loop_->ReadClock();
   log_.Event(LogLevel::kInfo, "ready",
@@ -434,6 +293,8 @@ void Daemon::Impl::Run() {
   if (!server_->is_drained()) std::_Exit(0);
   if (http_stopper_.joinable()) http_stopper_.join();
 }
+
+// ----------------------------------------------------------------------------------- configuration
 
 void Daemon::Impl::ConfigureFromFile(Time now) {
   driver_->OnCoreInput(now,
@@ -482,261 +343,12 @@ void Daemon::Impl::Reload(Time now) {
   log_.Event(LogLevel::kInfo, "reloaded", {{"changed", fmt::format("{}", taken)}});
 }
 
-void Daemon::Impl::OnUdp(Time now, transport::FdReady ready) {
-  if (ready.writable) socket_->Flush();
-  if (!ready.readable) return;
-  more_datagrams_ = true;
-  for (int i = 0; i < kReceivesPerTurn && more_datagrams_; ++i) {
-    datagrams_.clear();
-    more_datagrams_ = socket_->Receive(datagrams_);
-    for (const transport::Datagram& datagram : datagrams_)
-      transport_->OnDatagram(now, datagram.path, datagram.payload);
-    // The rest is still readable: the next turn begins with it.
-    if (more_datagrams_ && loop_->ReadClock() - now >= kReceiveTimePerTurn) break;
-  }
-}
-
-std::optional<Time> Daemon::Impl::Turn(Time now) {
-  ++stats_.turns;
-  // Again and again, because somebody may set the clock.
-  if (now >= wall_due_) {
-    wall_due_ = now + std::chrono::seconds(1);
-    transport_->SetWallTime(now, transport::EventLoop::ReadWallClock());
-  }
-  if (stop_wanted_.exchange(false)) StartDrain(now, "asked");
-  if (options_.exit_with_parent && getppid() != parent_) StartDrain(now, "parent gone");
-  driver_->Settle(now);
-  std::optional<Time> next;
-  if (DrainCompletions(now)) next = now;
-  const auto computed = [&](flood::Computed& c) { driver_->OnComputed(now, std::move(c)); };
-  if (worker_->Drain(computed)) next = now;
-  dns_->OnDeadline(now);
-  driver_->OnDeadline(now);
-  sessions_->OnTurn(now);
-  driver_->Settle(now);
-  next = Earlier(next, Write(now));
-  sessions_->OnTurn(now);
-  if (exchange_ != nullptr && exchange_->IsWanted()) {
-    ++stats_.scrapes;
-    exchange_->Answer(CollectMetrics(Sources(now)));
-  }
-  if (const auto said = LibraryLog::Take()) {
-    log_.EventLimited(now, LogLevel::kWarning, "library",
-                      {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
-  }
-  LogSharedKeys(now);
-  if (saver_ != nullptr) {
-    next = Earlier(next, saver_->OnTurn(now, &transport::EventLoop::ReadWallClock));
-  }
-  next = Earlier(next, AdvanceDrain(now));
-  next = Earlier(next, driver_->NextDeadline());
-  next = Earlier(next, sessions_->NextDeadline());
-  next = Earlier(next, gate_->OnTurn(now));
-  next = Earlier(next, dns_->NextDeadline(now));
-  const Duration spent = loop_->ReadClock() - now;
-  stats_.turn.Add(spent);
-  stats_.turn_other.Add(spent - std::min(spent, driver_->TakeEnvelopeTime()));
-  return next;
-}
-
-// True: there may be more.
-bool Daemon::Impl::DrainCompletions(Time now) {
-  const Time began = loop_->ReadClock();
-  for (size_t done = 0; done < kCompletionsPerTurn; done += kCompletionsPerStep) {
-    if (!mailbox_->Drain(now, kCompletionsPerStep)) return false;
-    if (loop_->ReadClock() - began >= kCompletionTimePerTurn) break;
-  }
-  return true;
-}
-
-std::optional<Time> Daemon::Impl::Write(Time now) {
-  const bool more = transport_->WriteTurn(now, *socket_);
-  socket_->Flush();
-  const bool blocked = socket_->blocked();
-  if (blocked != watching_writable_) {
-    watching_writable_ = blocked;
-    (void)loop_->SetInterest(socket_->fd(), {.read = true, .write = blocked});
-  }
-  if (more && !blocked) return now;
-  return std::nullopt;
-}
-
-// ------------------------------------------------------------------------------------------- drain
-
-void Daemon::Impl::StartDrain(Time now, std::string_view why) {
-  if (!drain_.Begin(now)) return;
-  log_.Event(LogLevel::kInfo, "draining", {{"why", std::string(why)}});
-  health_.SetNotServing(now);
-  sessions_->StartDrain();
-  driver_->OnDrain(now);
-  transport_->StartDrain(now, "shutting down", kRedialAfter);
-  if (exchange_ != nullptr) {
-    exchange_->Stop();
-    http_stopper_ = std::thread([this] { http_.reset(); });
-  }
-}
-
-std::optional<Time> Daemon::Impl::AdvanceDrain(Time now) {
-  if (!drain_.has_begun()) return std::nullopt;
-  const auto facts = [this] {
-    return DrainFacts{.envelopes_flushed = transport_->envelopes_flushed(),
-                      .answers_finished = transport_->flushed(),
-                      .calls_over = server_->is_drained()};
-  };
-  while (const std::optional<DrainStep> step = drain_.Advance(now, facts())) {
-    EnterDrainStep(now, *step);
-  }
-  return drain_.NextDeadline(now);
-}
-
-void Daemon::Impl::EnterDrainStep(Time now, DrainStep step) {
-  switch (step) {
-    case DrainStep::kTell:
-      sessions_->TellDraining(now, drain_.left(now));
-      return;
-    case DrainStep::kClose:
-      sessions_->EndAll(now);
-      transport_->CloseAll(now, CloseReason::kGoaway, "shutting down");
-      driver_->Settle(now);
-      Write(now);
-      return;
-    case DrainStep::kEndCalls:
-      gate_->Stop();
-      server_->BeginShutdown();
-      return;
-    case DrainStep::kOver:
-      loop_->Stop();
-      return;
-    case DrainStep::kRunning:
-    case DrainStep::kFlush:
-    case DrainStep::kAnswer:
-      return;
-  }
-}
-
-// ---------------------------------------------------------------------------------------- operator
-
-MetricSources Daemon::Impl::Sources(Time now) {
-  stats_.tx_pull = driver_->tx_pull();
-  stats_.log_lost = log_.lost();
-  if (saver_ != nullptr) {
-    stats_.state_written = saver_->report().written;
-    stats_.state_failed = saver_->report().failed;
-  }
-  MetricSources sources;
-  sources.now = now;
-  sources.started = started_;
-  sources.node = &driver_->node_stats();
-  sources.transport = &transport_->stats();
-  sources.endpoint = &transport_->endpoint_counters();
-  sources.socket = &socket_->counters();
-  sources.gso = socket_->gso_enabled();
-  sources.gro = socket_->gro_enabled();
-  sources.ipv6 = socket_->ipv6_enabled();
-  sources.sessions = &sessions_->counters();
-  sources.daemon = &stats_;
-  sources.core_attached = sessions_->core() != nullptr;
-  sources.observers = sessions_->observer_count();
-  sources.calls = server_->call_count();
-  sources.gate = &gate_->counters();
-  sources.api_connections = gate_->connection_count();
-  sources.version = OVERLAY_VERSION;
-  return sources;
-}
-
-v1::StatusResponse Daemon::Impl::Status(Time now) {
-  v1::StatusResponse status = ToStatusResponse(now, driver_->node_stats(), *sessions_);
-  status.set_node_id(ToBytes(self_.view()));
-  status.set_node_strkey(ToStrkey(self_));
-  status.set_network_id(ToBytes(network_.view()));
-  status.set_version("overlayd " OVERLAY_VERSION);
-  status.set_uptime_ms(static_cast<uint64_t>(ToMicros(now - started_) / 1000));
-  status.set_peer_address(socket_->local_address().ToString());
-  status.set_core_address(BoundAddress(config_.api_listen, ports_[0]));
-  status.set_operator_address(
-      BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0));
-  status.set_metrics_address(metrics_address_);
-  status.set_draining(drain_.has_begun());
-  return status;
-}
-
-grpc::Status Daemon::Impl::Ask(Time now, flood::CoreInput input, std::string_view field,
-                               std::string_view not_found) {
-  operator_answer_.reset();
-  driver_->OnCoreInput(now, std::move(input));
-  if (!operator_answer_) return {grpc::StatusCode::INTERNAL, "the node did not answer"};
-  const auto status = [&](grpc::StatusCode code, std::string_view why) {
-    return grpc::Status(code, fmt::format("{}: {}", field, why));
-  };
-  switch (operator_answer_->outcome) {
-    case flood::OperatorAnswered::Outcome::kDone:
-      return grpc::Status::OK;
-    case flood::OperatorAnswered::Outcome::kRefused:
-      return status(grpc::StatusCode::INVALID_ARGUMENT, operator_answer_->detail);
-    case flood::OperatorAnswered::Outcome::kFull:
-      return status(grpc::StatusCode::RESOURCE_EXHAUSTED, operator_answer_->detail);
-    case flood::OperatorAnswered::Outcome::kNotFound:
-      return status(grpc::StatusCode::NOT_FOUND, not_found);
-  }
-  return grpc::Status::OK;
-}
-
-grpc::Status Daemon::Impl::Connect(Time now, flood::PeerEntry entry) {
-  return Ask(now, flood::OperatorConnect{std::move(entry)}, "address", "");
-}
-
-grpc::Status Daemon::Impl::Disconnect(Time now, flood::OperatorDisconnect disconnect) {
-  const auto* key = std::get_if<NodeKey>(&disconnect.whom);
-  const std::string not_found =
-      key != nullptr
-          ? fmt::format("{} is neither connected nor an entry of the operator", ToStrkey(*key))
-          : fmt::format("{} is no entry of the operator",
-                        std::get<flood::PeerEntry>(disconnect.whom).text);
-  return Ask(now, std::move(disconnect), "peer", not_found);
-}
-
-grpc::Status Daemon::Impl::Ban(Time now, flood::OperatorBan ban) {
-  if (ban.key == self_) {
-    return {grpc::StatusCode::INVALID_ARGUMENT,
-            fmt::format("peer: {} is this node's own key", ToStrkey(self_))};
-  }
-  return Ask(now, std::move(ban), "peer", "");
-}
-
-grpc::Status Daemon::Impl::Unban(Time now, const NodeKey& key) {
-  return Ask(now, flood::OperatorUnban{key}, "peer",
-             fmt::format("{} is not banned", ToStrkey(key)));
-}
-
 void Daemon::Impl::SayFilePeers(const flood::PeersConfigured& configured) {
   for (const std::string& refusal : configured.refusals) {
     if (refusal.empty()) continue;
     log_.Event(LogLevel::kWarning, "peer_entry_left_out",
                {{"entry", refusal}, {"others", configured.applied ? "taken" : "not taken either"}});
   }
-}
-
-LogLevel Daemon::Impl::SetLogLevel(std::optional<LogLevel> level) {
-  if (level) {
-    log_.SetLevel(*level);
-    log_.Event(LogLevel::kInfo, "log_level", {{"level", std::string(LogLevelName(*level))}});
-  }
-  return log_.level();
-}
-
-void Daemon::Impl::LogSharedKeys(Time now) {
-  const transport::TransportStats& stats = transport_->stats();
-  if (stats.keys_shared == keys_shared_) return;
-  keys_shared_ = stats.keys_shared;
-  const transport::SharedKey& shared = stats.shared_key;
-  log_.EventLimited(
-      now, LogLevel::kError, "key_shared",
-      {{"key", ToStrkey(shared.key)},
-       {"what", shared.is_ours ? "another daemon has our key, or a peer says so"
-                               : "two daemons show the key of a peer"},
-       {"at", shared.address.ToString()},
-       {"and_at", (shared.is_ours ? socket_->local_address() : shared.connected).ToString()},
-       {"count", fmt::format("{}", stats.keys_shared)}});
 }
 
 // ------------------------------------------------------------------------------------------ Daemon

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/client/fake_daemon.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::client {
 namespace {
@@ -116,19 +117,13 @@ class Recorder : public Handler {
 
 class ClientTest : public ::testing::Test {
  protected:
-  ClientTest() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "overlay-client-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
   ~ClientTest() override {
     if (client_ != nullptr) client_->Stop();
     client_.reset();
     daemon_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
-  std::string path() const { return folder_ + "/core"; }
+  std::string path() const { return folder_.Path("core"); }
   ClientOptions Options() const {
     ClientOptions options;
     options.target = "unix:" + path();
@@ -164,7 +159,7 @@ class ClientTest : public ::testing::Test {
     return matching;
   }
 
-  std::string folder_;
+  TempFolder folder_;
   Recorder core_;
   std::unique_ptr<FakeDaemon> daemon_;
   std::unique_ptr<Client> client_;

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "server/descriptors.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::server {
 namespace {
@@ -31,9 +32,6 @@ constexpr uint32_t kSecond = 0x7f000002;  // another machine, as far as the gate
 class ApiGateTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = testing::TempDir() + "/overlay-gate-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     auto loop = transport::EventLoop::Create();
     ASSERT_OK(loop);
     loop_ = *std::move(loop);
@@ -44,8 +42,6 @@ class ApiGateTest : public testing::Test {
     gate_.reset();
     for (const int fd : adopted_) close(fd);
     for (const int fd : clients_) close(fd);
-    for (const char* name : {"/core", "/file"}) unlink((folder_ + name).c_str());
-    rmdir(folder_.c_str());
   }
 
   void Open(size_t connections_max, const std::string& address = "127.0.0.1:0") {
@@ -105,7 +101,7 @@ class ApiGateTest : public testing::Test {
   }
   void Call(int client) { gate_->OnCall("ipv4:127.0.0.1:" + std::to_string(PortOf(client))); }
 
-  std::string folder_;
+  TempFolder folder_;
   std::unique_ptr<transport::EventLoop> loop_;
   std::unique_ptr<ApiGate> gate_;
   uint16_t port_ = 0;
@@ -207,15 +203,15 @@ TEST_F(ApiGateTest, WithoutDescriptorsWhoHoldsManyLosesSome) {
 }
 
 TEST_F(ApiGateTest, AUnixSocketTakesThePlaceOfADeadOneAndGoesWithIt) {
-  const std::string path = folder_ + "/core";
+  const std::string path = folder_.Path("core");
   {
     ApiGate dead(loop_.get(), nullptr);
     ASSERT_OK(dead.Open("api", "unix:" + path));
-    ASSERT_EQ(link(path.c_str(), (folder_ + "/file").c_str()), 0);  // survives it
+    ASSERT_EQ(link(path.c_str(), folder_.Path("file").c_str()), 0);  // survives it
   }
   struct stat info {};
   EXPECT_NE(stat(path.c_str(), &info), 0);
-  ASSERT_EQ(rename((folder_ + "/file").c_str(), path.c_str()), 0);
+  ASSERT_EQ(rename(folder_.Path("file").c_str(), path.c_str()), 0);
   Open(1, "unix:" + path);
   ConnectUnix(path);
   ASSERT_TRUE(Accepted(1));
@@ -228,7 +224,7 @@ TEST_F(ApiGateTest, AUnixSocketTakesThePlaceOfADeadOneAndGoesWithIt) {
 }
 
 TEST_F(ApiGateTest, WhatCannotBeBoundIsNamed) {
-  const std::string path = folder_ + "/file";
+  const std::string path = folder_.Path("file");
   std::ofstream(path) << "not a socket";
   EXPECT_THAT(gate_->Open("api", "unix:" + path),
               StatusIs(StatusCode::kFailedPrecondition, HasSubstr(path)));

@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_folder.h"
 
 namespace overlay::server {
 namespace {
@@ -23,19 +24,10 @@ constexpr auto kPatience = 20s;  // of a test, for a disk that works
 class PeerSaverTest : public testing::Test {
  protected:
   PeerSaverTest() {
-    std::string name = testing::TempDir() + "/saver-XXXXXX";
-    folder_ = mkdtemp(name.data());
-    path_ = folder_ + "/state/peers";
     saver_ = std::make_unique<PeerSaver>(path_, &node_, &log_, [this] { ended_.release(); });
   }
-  ~PeerSaverTest() override {
-    saver_.reset();
-    std::remove(path_.c_str());
-    rmdir((folder_ + "/state").c_str());
-    rmdir(folder_.c_str());
-  }
 
-  void MakeFolder() const { ASSERT_EQ(mkdir((folder_ + "/state").c_str(), 0700), 0); }
+  void MakeFolder() const { ASSERT_EQ(mkdir(folder_.Path("state").c_str(), 0700), 0); }
   void Connect(uint8_t peer) {
     PeerConnected connected;
     connected.peer = PeerId{peer};
@@ -62,8 +54,8 @@ class PeerSaverTest : public testing::Test {
   Time now_ = kStart;
   Log log_{LogLevel::kError, LogFormat::kText};
   flood::OverlayNode node_{Limits{}, {}, Random(1)};
-  std::string folder_;
-  std::string path_;
+  TempFolder folder_;
+  std::string path_ = folder_.Path("state/peers");
   std::counting_semaphore<> ended_{0};
   std::unique_ptr<PeerSaver> saver_;
 };

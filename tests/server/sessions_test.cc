@@ -535,7 +535,7 @@ TEST_F(Sessions, ExternalizedReturnsWhenTheNodeHasApplied) {
 
 // The edges of a ban's fields; what is wrong is named, and reaches nobody.
 TEST_F(Sessions, ABanIsCheckedBeforeItIsMade) {
-  const auto address = "127.0.0.1:" + std::to_string(server_->ports()[1]);
+  const auto address = "127.0.0.1:" + std::to_string(ports_[1]);
   auto operators =
       v1::Operator::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   const auto call = [&](auto method, const auto& request, auto* response) {
