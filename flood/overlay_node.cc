@@ -159,7 +159,11 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                    sets_.OnPeerPath(e.peer, e.rtt);
                    directory_.OnPath(now, e.peer, e.rtt);
                  },
-                 [&](const PeerMoved& e) { directory_.SetAddress(e.peer, e.address); },
+                 [&](const PeerMoved& e) {
+                   directory_.SetAddress(e.peer, e.address);
+                   const PeerInfo* const info = directory_.Find(e.peer);
+                   if (info != nullptr) dial_plan_.OnPeerMoved(info->key, e.address);
+                 },
                  [&](const PeerSilent& e) {
                    const PeerInfo* const info = directory_.Find(e.peer);
                    if (info != nullptr) dial_plan_.OnPeerSilent(now, info->key, e.silent);

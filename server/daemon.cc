@@ -144,9 +144,6 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
   options.listen_port = socket_->local_address().port;
   options.instance_nonce = random_.Fork("nonce").Next();
   options.limits = config_.limits;
-  // As many beside them, for those that dial, are dialled, or are being told to go.
-  options.endpoint.connections_max =
-      std::max(options.endpoint.connections_max, 2 * config_.limits.inbound_peers_max);
   absl::StatusOr<std::unique_ptr<transport::PeerTransport>> transport =
       transport::PeerTransport::Create(std::move(options), random_.Fork("transport"));
   if (!transport.ok()) return transport.status();

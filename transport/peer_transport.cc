@@ -167,7 +167,11 @@ void PeerTransport::ExecuteOne(Time now, PauseInv& pause) {
   for (ConnectionId id : peer->connections) sessions_.at(id)->OnInvPauseChanged(now);
 }
 
-void PeerTransport::ExecuteOne(Time, InboundLimit& limit) { inbound_max_ = limit.count; }
+void PeerTransport::ExecuteOne(Time, InboundLimit& limit) {
+  inbound_max_ = limit.count;
+  // As many beside them, for those that dial, are dialled, or are being told to go.
+  endpoint_->RaiseConnectionsMax(2 * limit.count);
+}
 
 void PeerTransport::ExecuteOne(Time, ConfiguredAddresses& configured) {
   endpoint_->SetConfigured(configured.addresses);

@@ -230,7 +230,7 @@ void QuicEndpoint::Impl::Begin(Time now, const Waiting& first_datagram, QuicEven
   const bool reserved =
       configured.contains(first_datagram.group) && reserved_in_flight < kHandshakesReserved;
   MakeRoomForHandshake(first_datagram.group, reserved, out);
-  if (connections.size() >= settings.connections_max) {
+  if (connections.size() >= connections_max) {
     ++counters.handshakes_refused_queue;
     return;
   }

@@ -221,9 +221,9 @@ absl::StatusOr<ConnectionId> QuicEndpoint::Dial(Time now, const SocketAddress& r
     return absl::InvalidArgumentError(fmt::format("cannot dial {}", remote.ToString()));
   }
   impl.Settle();
-  if (impl.connections.size() >= impl.settings.connections_max) {
+  if (impl.connections.size() >= impl.connections_max) {
     return absl::ResourceExhaustedError(
-        fmt::format("{} connections are open", impl.settings.connections_max));
+        fmt::format("{} connections are open", impl.connections_max));
   }
   const ConnectionId id{impl.next_id++};
   const QuicConnection::DialParams params{
@@ -279,6 +279,10 @@ void QuicEndpoint::DrainDatagrams(Time now, DatagramSink& sink, QuicEvents& out)
   impl.Settle();
 }
 
+void QuicEndpoint::RaiseConnectionsMax(size_t count) {
+  impl_->connections_max = std::max(impl_->connections_max, count);
+}
+
 void QuicEndpoint::CheckInvariants() const {
   impl_->Settle();
   const Impl& impl = *impl_;
@@ -316,7 +320,7 @@ void QuicEndpoint::CheckInvariants() const {
   OVERLAY_CHECK(impl.waiting.size() - impl.reserved_waiting <=
                 kHandshakeQueueMax - kHandshakesReserved);
   OVERLAY_CHECK(impl.answers.size() <= kStatelessQueueMax);
-  OVERLAY_CHECK(impl.connections.size() <= impl.settings.connections_max);
+  OVERLAY_CHECK(impl.connections.size() <= impl.connections_max);
 }
 
 }  // namespace overlay::transport

@@ -144,6 +144,8 @@ class QuicEndpoint {
                                     const std::optional<NodeKey>& pinned);
   // R8: replaces those told before. Ports do not count, and of IPv6 the /64 alone.
   void SetConfigured(absl::Span<const SocketAddress> addresses);
+  // From now on connections_max is this, unless it is more already.
+  void RaiseConnectionsMax(size_t count);
   // Refuses new connections from now on (drain).
   void StopAccepting();
   void CloseAll(Time now, uint64_t code, std::string_view reason, QuicEvents& out);

@@ -133,6 +133,7 @@ struct QuicEndpoint::Impl {
               uint64_t& counter);
 
   const EndpointSettings settings;
+  size_t connections_max = settings.connections_max;  // at least that of the settings
   const TlsIdentity& identity;
   Random random;
   EndpointCounters counters;

@@ -161,7 +161,7 @@ void DemoCore::Attached() {
   }
   calls_.Post([this] {
     client_->WaitAttached(5s);
-    const auto refusals = client_->SetPeers(options_.peers, {}, /*disconnect_removed=*/false);
+    const auto refusals = client_->SetPeers({.known = options_.peers});
     std::vector<std::string> problems;
     if (!refusals.ok()) {
       problems.push_back(refusals.status().ToString());

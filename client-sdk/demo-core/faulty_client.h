@@ -69,10 +69,8 @@ class FaultyClient : public Client {
   absl::Status TxSetExternalized(const Hash& set, const std::vector<Hash>& transactions) override {
     return client_->TxSetExternalized(set, transactions);
   }
-  absl::StatusOr<std::vector<std::string>> SetPeers(const std::vector<std::string>& known,
-                                                    const std::vector<std::string>& preferred,
-                                                    bool disconnect_removed) override {
-    return client_->SetPeers(known, preferred, disconnect_removed);
+  absl::StatusOr<std::vector<std::string>> SetPeers(const PeerList& peers) override {
+    return client_->SetPeers(peers);
   }
 
  private:

@@ -63,9 +63,7 @@ class ClientImpl : public Client {
   absl::Status LedgerClosed(uint64_t slot, const std::optional<Hash>& hash, bool tracking,
                             const std::vector<uint64_t>& keep_slots) override;
   absl::Status TxSetExternalized(const Hash& set, const std::vector<Hash>& transactions) override;
-  absl::StatusOr<std::vector<std::string>> SetPeers(const std::vector<std::string>& known,
-                                                    const std::vector<std::string>& preferred,
-                                                    bool disconnect_removed) override;
+  absl::StatusOr<std::vector<std::string>> SetPeers(const PeerList& peers) override;
 
  private:
   enum class State { kIdle, kAttaching, kUp, kEnding, kWaiting, kStopped };

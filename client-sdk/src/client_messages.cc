@@ -409,13 +409,12 @@ absl::Status ClientImpl::TxSetExternalized(const Hash& set, const std::vector<Ha
   return ToStatus(writer->Finish());
 }
 
-absl::StatusOr<std::vector<std::string>> ClientImpl::SetPeers(
-    const std::vector<std::string>& known, const std::vector<std::string>& preferred,
-    bool disconnect_removed) {
+absl::StatusOr<std::vector<std::string>> ClientImpl::SetPeers(const PeerList& peers) {
   v1::SetPeersRequest request;
-  for (const std::string& entry : known) request.add_known(entry);
-  for (const std::string& entry : preferred) request.add_preferred(entry);
-  request.set_disconnect_removed(disconnect_removed);
+  for (const std::string& entry : peers.known) request.add_known(entry);
+  for (const std::string& entry : peers.preferred) request.add_preferred(entry);
+  request.set_disconnect_removed(peers.disconnect_removed);
+  if (peers.closed) request.set_closed(*peers.closed);
   if (auto session = ReadySession(); !session.ok()) return session.status();
   const std::unique_ptr<grpc::ClientContext> context = Context();
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));

@@ -461,6 +461,11 @@ void DialPlan::OnPeerSilent(Time now, const NodeKey& key, bool silent) {
   }
 }
 
+void DialPlan::OnPeerMoved(const NodeKey& key, const SocketAddress& address) {
+  const auto it = connected_.find(key);
+  if (it != connected_.end()) it->second.info.address = address;
+}
+
 const DialPlan::Target* DialPlan::Match(const PeerInfo& info) const {
   for (const auto& [address, target] : targets_) {
     if (target.left_at && target.connected != info.key) continue;

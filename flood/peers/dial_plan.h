@@ -104,6 +104,8 @@ class DialPlan {
   void OnPeerConnected(Time now, const PeerInfo& info);
   void OnPeerDisconnected(Time now, const PeerInfo& info, const PeerDisconnected& disconnected);
   void OnPeerSilent(Time now, const NodeKey& key, bool silent);
+  // A connected peer goes on from another address: where it was is one of its other addresses (R8).
+  void OnPeerMoved(const NodeKey& key, const SocketAddress& address);
   // What kept a dial back may be over: all that wait for the sweep (R5) are tried now.
   void DialAgain(Time now);
   // Peers to disconnect: the last Configure removed them and said so, or the last Forget did.

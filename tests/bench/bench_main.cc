@@ -44,6 +44,7 @@ constexpr char kHelp[] =
              already; tests/bench/isolation.py starts them in namespaces with a link of 200 Mbit/s
   mission    one daemon with its core under the load of a large network, made by 30 synthetic peers:
              10,000 tx/s announced by all, 1,700 envelopes/s from half of them, sets of 3 MB
+  drain      the same load, and SIGTERM in the middle of it: exit code, time, what each peer saw
   mempool    the best 1,000 of a full mempool: from the rules alone, and through a daemon
   stall      envelopes each ms between two daemons, before, while and after a peer is there that
              grants 8 streams and never reads
@@ -57,10 +58,11 @@ constexpr char kHelp[] =
                    deaf: transactions (50000), mempool: transactions in it (100000); 1 to 1000000
   --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
   --seconds S      isolation: measured (20); stall, deaf: each part (30; 10);
-                   idle: each part (60); mission: of load (60); 1 to 600
-  --tps T          mission: transactions a second, 0 to 100000 (10000)
-  --envelopes E    mission: envelopes a second, 1 to 20000 (1700)
-  --peers P        mission: synthetic peers, 1 to 60 (30)
+                   idle: each part (60); mission: of load (60);
+                   drain: of load, half of it before the signal (10); 1 to 600
+  --tps T          mission, drain: transactions a second, 0 to 100000 (10000)
+  --envelopes E    mission, drain: envelopes a second, 1 to 20000 (1700)
+  --peers P        mission, drain: synthetic peers, 1 to 60 (30)
   --bytes B        txset: of each set, 1000 to 16777216 (100000, then 1000000, then 10000000)
   --silent-first   txset: before the others a source is asked that never writes
   --sources S      txset: daemons that have the set, and are asked at once, 1 to 3 (1)
@@ -92,8 +94,9 @@ struct Arguments {
   }
 };
 
-constexpr std::array<std::string_view, 10> kModes = {
-    "floor", "scp", "tx", "txset", "isolation", "mission", "mempool", "stall", "deaf", "idle"};
+constexpr std::array<std::string_view, 11> kModes = {"floor",     "scp",     "tx",    "txset",
+                                                     "isolation", "mission", "drain", "mempool",
+                                                     "stall",     "deaf",    "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -479,6 +482,33 @@ absl::StatusOr<int> MeasureMission(const Arguments& arguments, const std::string
   return complete ? 0 : Fail(kFailure, "not each came exactly once");
 }
 
+absl::StatusOr<int> MeasureDrain(const Arguments& arguments, const std::string& overlayd,
+                                 const std::string& folder) {
+  const auto daemons = Daemons::Start(overlayd, 1, folder);
+  if (!daemons.ok()) return daemons.status();
+  MissionOptions options = arguments.mission;
+  options.seconds = arguments.seconds.value_or(10);
+  const auto measured = RunDrain(options, **daemons, folder);
+  if (!measured.ok()) return measured.status();
+  const SentLoad& sent = measured->sent;
+  const bool as_promised = measured->exit_code == 0 && sent.disconnects == options.peers &&
+                           sent.goaways == options.peers;
+  fmt::print(
+      "drain: {} peers, {} tx/s, {} envelopes/s; {} transactions delivered until SIGTERM\n"
+      "exit code {} after {:.0f} ms; {} of {} peers were disconnected, {} by a goaway\n",
+      options.peers, options.tps, options.envelopes_per_second, measured->delivered,
+      measured->exit_code, measured->exit_ms, sent.disconnects, options.peers, sent.goaways);
+  if (arguments.json) {
+    fmt::print(R"({{"mode":"drain","valid":{},"peers":{},"tps":{},"envelopes_per_s":{},)",
+               as_promised, options.peers, options.tps, options.envelopes_per_second);
+    fmt::print(R"("delivered":{},"exit_code":{},"exit_ms":{:.1f},"disconnects":{},"goaways":{}}})",
+               measured->delivered, measured->exit_code, measured->exit_ms, sent.disconnects,
+               sent.goaways);
+    fmt::print("\n");
+  }
+  return as_promised ? 0 : Fail(kFailure, "not every peer saw one goaway, or the daemon failed");
+}
+
 absl::StatusOr<int> MeasureStall(const Arguments& arguments, const std::string& overlayd,
                                  const std::string& folder) {
   const auto daemons = Daemons::Start(overlayd, 2, folder);
@@ -579,6 +609,7 @@ absl::StatusOr<int> Measure(const Arguments& arguments) {
   if (arguments.mode == "txset") return MeasureTxSet(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "mempool") return MeasureMempool(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "mission") return MeasureMission(arguments, overlayd, (*folder)->path());
+  if (arguments.mode == "drain") return MeasureDrain(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "stall") return MeasureStall(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "deaf") return MeasureDeaf(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "idle") return MeasureIdle(arguments, overlayd, (*folder)->path());

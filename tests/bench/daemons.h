@@ -51,6 +51,8 @@ class Daemons {
   const std::string& peer_address(size_t node) const { return peers_[node]; }
   pid_t pid(size_t node) const { return daemons_[node]->pid(); }
   Duration CpuTime() const;  // of all
+  // SIGTERM, and after ChildProcess's patience SIGKILL: the exit code, -1 if it was killed.
+  int Stop(size_t node) const { return daemons_[node]->Stop(); }
   // The sum over all daemons, and over the samples of that name that have this label value, if one
   // is given.
   absl::StatusOr<double> Metric(const std::string& name, const std::string& label_value = "") const;

@@ -138,6 +138,16 @@ struct MissionResult {
 };
 absl::StatusOr<MissionResult> RunMission(const MissionOptions& options, const Daemons& daemons,
                                          const std::string& folder);
+
+// SIGTERM to the daemon in the middle of that load: how it goes, as it and its peers see it.
+struct DrainResult {
+  int exit_code = -1;
+  double exit_ms = 0;      // from the signal
+  uint64_t delivered = 0;  // transactions to the core until then
+  SentLoad sent;
+};
+absl::StatusOr<DrainResult> RunDrain(const MissionOptions& options, const Daemons& daemons,
+                                     const std::string& folder);
 // What an operator reads, and one line of JSON.
 std::string MissionText(const MissionOptions& options, const MissionResult& result);
 std::string MissionJson(const MissionOptions& options, const MissionResult& result);

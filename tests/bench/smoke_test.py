@@ -101,6 +101,17 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(len(result["rss_mb"]), 6)
         self.assertGreater(result["daemon_cores"], 0)
 
+    def test_drain(self):
+        done = run("drain", "--seconds", "4", "--tps", "500", "--envelopes", "100", "--peers", "6",
+                   "--daemon", OVERLAYD, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), {"mode", "valid", "peers", "tps", "envelopes_per_s", "delivered", "exit_code",
+                                       "exit_ms", "disconnects", "goaways"})
+        self.assertEqual((result["exit_code"], result["disconnects"], result["goaways"]), (0, 6, 6))
+        self.assertGreater(result["delivered"], 0)
+        self.assertLess(result["exit_ms"], 2000)  # a promise, kept by the steps' own times
+
     def test_mempool(self):
         done = run("mempool", "--count", "3000", "--daemon", OVERLAYD, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -161,7 +172,7 @@ class BenchTest(unittest.TestCase):
         self.assertNotIn("overlay-", names, "a namespace was left behind")
 
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, mempool, stall, deaf, idle"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, drain, mempool, stall, deaf, idle"), ((), "which mode?"),
                                (("isolation", "--from", "unix:/a"), "--from and --to"),
                                (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),

@@ -141,9 +141,10 @@ class SyntheticPeer {
         daemon_ = up->peer;
       } else if (std::holds_alternative<DialEnded>(event)) {
         is_dialling_ = false;
-      } else if (std::holds_alternative<PeerDisconnected>(event)) {
+      } else if (const auto* down = std::get_if<PeerDisconnected>(&event)) {
         daemon_.reset();
         ++larder_.sent.disconnects;
+        if (down->reason == CloseReason::kGoaway && down->by_peer) ++larder_.sent.goaways;
       } else if (const auto* bodies = std::get_if<BodiesRequested>(&event)) {
         Answer(now, *bodies);
       } else if (const auto* set = std::get_if<SetRequested>(&event)) {
@@ -346,10 +347,10 @@ class SyntheticCrowd {
     getrusage(RUSAGE_SELF, &usage);
     const int64_t cpu_us = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 +
                            usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-    fmt::print("sent {} {} {} {} {} {} {} {} {} {} {}\n", sent.transactions, sent.envelopes,
+    fmt::print("sent {} {} {} {} {} {} {} {} {} {} {} {}\n", sent.transactions, sent.envelopes,
                sent.ticks, sent.ticks_late, sent.worst_lag_us, sent.bodies_served,
                sent.bodies_unknown, sent.sets_served, sent.envelopes_dropped, sent.disconnects,
-               cpu_us);
+               sent.goaways, cpu_us);
     std::fflush(stdout);
   }
 
@@ -421,7 +422,7 @@ absl::StatusOr<SentLoad> SyntheticPeers::WaitForEnd(Duration patience) {
   uint64_t* const members[] = {&sent.transactions,   &sent.envelopes,    &sent.ticks,
                                &sent.ticks_late,     &sent.worst_lag_us, &sent.bodies_served,
                                &sent.bodies_unknown, &sent.sets_served,  &sent.envelopes_dropped,
-                               &sent.disconnects,    &sent.cpu_us};
+                               &sent.disconnects,    &sent.goaways,      &sent.cpu_us};
   if (words->size() != std::size(members)) {
     return absl::InternalError("synthetic peers told other figures than expected");
   }

@@ -62,6 +62,7 @@ struct SentLoad {
   uint64_t sets_served = 0;
   uint64_t envelopes_dropped = 0;  // at the bound of a peer's queue, or with its connection
   uint64_t disconnects = 0;
+  uint64_t goaways = 0;  // of those, after the daemon said that it goes
   uint64_t cpu_us = 0;
 };
 

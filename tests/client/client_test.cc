@@ -240,7 +240,12 @@ TEST_F(ClientTest, AQueueIsBoundedInBytesToo) {
 
 TEST_F(ClientTest, AfterARestartOfTheDaemonItHandsBackWhatWasLost) {
   Attach();
-  ASSERT_TRUE(client_->SetPeers({"one", "two"}, {}).ok());
+  ASSERT_TRUE(client_
+                  ->SetPeers({.known = {"one", "two"},
+                              .preferred = {"three"},
+                              .disconnect_removed = true,
+                              .closed = true})
+                  .ok());
   ASSERT_TRUE(client_->LedgerClosed(7, std::nullopt, /*tracking=*/true).ok());
   ASSERT_TRUE(client_->Offer(SetType::kTxSet, HashOfByte(1), "set", 8).ok());
   ASSERT_TRUE(client_->Broadcast(Envelope(9, 'a', kPrepare, "nine")).ok());
@@ -259,7 +264,7 @@ TEST_F(ClientTest, AfterARestartOfTheDaemonItHandsBackWhatWasLost) {
   const std::vector<std::string> lines = daemon_->WaitForCount("broadcast", 3);
   ASSERT_GE(lines.size(), 3u);
   EXPECT_EQ(lines[0], "attach");
-  EXPECT_EQ(lines[1], "set_peers onetwo");
+  EXPECT_EQ(lines[1], "set_peers onetwo+three disconnect_removed closed");
   EXPECT_EQ(lines[2], "ledger_closed 7 tracking=0");
   EXPECT_EQ(daemon_->last_attach().newest_closed_slot(), 7u);
   EXPECT_THAT(Only(lines, "broadcast"),
@@ -659,7 +664,7 @@ TEST_F(ClientTest, ScpHasAChannelOfItsOwn) {
   MakeClient(options);
   client_->Start();
   ASSERT_TRUE(client_->WaitAttached(kPatience));
-  ASSERT_TRUE(client_->SetPeers({"a"}, {}).ok());
+  ASSERT_TRUE(client_->SetPeers({.known = {"a"}}).ok());
   ASSERT_TRUE(client_->LedgerClosed(7, std::nullopt, false).ok());
   ASSERT_TRUE(client_->TopTransactions({}).ok());
   ASSERT_TRUE(client_->TxSetExternalized(HashOfByte(1), {}).ok());

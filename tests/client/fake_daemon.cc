@@ -75,6 +75,12 @@ class FakeDaemon::Service : public v1::Core::Service {
       line += entry;
       response->add_known()->set_accepted(true);
     }
+    for (const std::string& entry : request->preferred()) {
+      line += "+" + entry;
+      response->add_preferred()->set_accepted(true);
+    }
+    if (request->disconnect_removed()) line += " disconnect_removed";
+    if (request->has_closed()) line += request->closed() ? " closed" : " open";
     response->set_applied(true);
     Add(line);
     Called("SetPeers", context);

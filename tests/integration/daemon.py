@@ -1,5 +1,6 @@
 """Starts daemons on loopback with ports of their own choice, and talks to them from the proto files alone."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ from python_core.stubs import core_pb2, core_pb2_grpc
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OVERLAYD = os.environ["TEST_OVERLAYD"]
 PASSPHRASE = "integration test network"
+SET_CHUNK = 128 * 1024  # the most that a message has of a set
 
 stubs.generate(stubs.PROTO, "overlay/v1/operator.proto")
 # grpc.health.v1 as the distribution has it; below another folder, because "grpc" is gRPC's own module.
@@ -136,7 +138,6 @@ class Core:
     """Attaches, and opens the streams when they are first used."""
 
     def __init__(self, daemon, instance=None, network=None, **options):
-        import hashlib
         self.channel = grpc.insecure_channel(
             daemon.ready["api"], options=(("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)))
         self.stub = core_pb2_grpc.CoreStub(self.channel)
@@ -166,6 +167,36 @@ class Core:
         if name not in self.streams:
             self.streams[name] = Stream(getattr(self.stub, name), self.session)
         return self.streams[name]
+
+    def offer_set(self, body, slot=5):
+        """Hands a set over, whole; its hash."""
+        digest = hashlib.sha256(body).digest()
+        stream = self.stream("TxSets")
+        for offset in range(0, len(body), SET_CHUNK):
+            stream.put(core_pb2.TxSetsUp(offer=core_pb2.SetOffer(
+                kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=slot, offset=offset, total_bytes=len(body),
+                data=body[offset:offset + SET_CHUNK])))
+        offered = stream.get()
+        assert offered.offered.hash == digest, offered
+        return digest
+
+    def ask_for_set(self, digest, slot=5):
+        self.stream("TxSets").put(core_pb2.TxSetsUp(fetch=core_pb2.SetFetch(
+            kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=slot)))
+
+    def read_set(self, digest):
+        """The set that was asked for, put together and checked."""
+        got, total = b"", None
+        while total is None or len(got) < total:
+            message = self.stream("TxSets").get()
+            assert not message.HasField("failed"), message
+            if message.HasField("available"):
+                assert message.available.offset == len(got), (message.available.offset, len(got))
+                assert len(message.available.data) <= SET_CHUNK
+                total = message.available.total_bytes
+                got += message.available.data
+        assert hashlib.sha256(got).digest() == digest
+        return got
 
     def wait_peers(self, count, timeout=20):
         while True:

@@ -1,6 +1,5 @@
 """How a daemon goes on SIGTERM, seen from its core, its operator and its peers; and that it is found again."""
 
-import hashlib
 import os
 import signal
 import time
@@ -8,7 +7,7 @@ import time
 import daemon as d
 import xdr
 from daemon import core_pb2, health_pb2, operator_pb2
-from overlayd_test import CHUNK, Folder
+from overlayd_test import Folder
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -58,27 +57,13 @@ class Drain(Folder):
 
     def test_a_set_under_way_arrives_whole(self):
         a, b, core_a, core_b = self.pair()
-        body = os.urandom(10_000_000)
-        digest = hashlib.sha256(body).digest()
-        offers = core_a.stream("TxSets")
-        for offset in range(0, len(body), CHUNK):
-            offers.put(core_pb2.TxSetsUp(offer=core_pb2.SetOffer(
-                kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=5, offset=offset, total_bytes=len(body),
-                data=body[offset:offset + CHUNK])))
-        self.assertEqual(offers.get().offered.hash, digest)
-        fetches = core_b.stream("TxSets")
-        fetches.put(core_pb2.TxSetsUp(fetch=core_pb2.SetFetch(kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=5)))
+        digest = core_a.offer_set(os.urandom(10_000_000))
+        core_b.ask_for_set(digest)
         while b.operator().TraceSet(operator_pb2.TraceSetRequest(
                 kind=core_pb2.SET_KIND_TX_SET, hash=digest)).place == operator_pb2.SetTrace.PLACE_UNKNOWN:
             pass
         self.terminate(a)
-        got = b""
-        while len(got) < len(body):
-            message = fetches.get()
-            self.assertFalse(message.HasField("failed"), message)
-            if message.HasField("available"):
-                got += message.available.data
-        self.assertEqual(hashlib.sha256(got).digest(), digest)
+        core_b.read_set(digest)
         self.gone(a)
 
     # A peer that does not acknowledge makes it wait as long as it ever does. Who dials it meanwhile is not answered

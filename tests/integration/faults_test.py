@@ -200,21 +200,9 @@ class Kernel(Faults):
         self.assertEqual(b.metrics()["overlay_wire_fallbacks_total{gso}"], 0)
         self.connected(a, b)
         core_a, core_b = d.Core(a), d.Core(b)
-        body = os.urandom(1_000_000)
-        digest = hashlib.sha256(body).digest()
-        for offset in range(0, len(body), 100_000):
-            core_a.stream("TxSets").put(core_pb2.TxSetsUp(offer=core_pb2.SetOffer(
-                kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=5, offset=offset, total_bytes=len(body),
-                data=body[offset:offset + 100_000])))
-        self.assertEqual(core_a.stream("TxSets").get().offered.hash, digest)
-        core_b.stream("TxSets").put(core_pb2.TxSetsUp(fetch=core_pb2.SetFetch(
-            kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=5)))
-        got = b""
-        while len(got) < len(body):
-            message = core_b.stream("TxSets").get()
-            if message.HasField("available"):
-                got += message.available.data
-        self.assertEqual(hashlib.sha256(got).digest(), digest)
+        digest = core_a.offer_set(os.urandom(1_000_000))
+        core_b.ask_for_set(digest)
+        core_b.read_set(digest)
 
 
 class Descriptors(Faults):

@@ -18,8 +18,6 @@ import daemon as d
 import xdr
 from daemon import core_pb2, operator_pb2
 
-CHUNK = 128 * 1024
-
 
 def code_of(call):
     try:
@@ -251,23 +249,9 @@ class Api(Folder):
     def test_a_ten_megabyte_set_crosses(self):
         a, b, core_a, core_b = self.pair()
         body = os.urandom(10_000_000)
-        digest = hashlib.sha256(body).digest()
-        offers = core_a.stream("TxSets")
-        for offset in range(0, len(body), CHUNK):
-            offers.put(core_pb2.TxSetsUp(offer=core_pb2.SetOffer(
-                kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=5, offset=offset, total_bytes=len(body),
-                data=body[offset:offset + CHUNK])))
-        self.assertEqual(offers.get().offered.hash, digest)
-        fetches = core_b.stream("TxSets")
-        fetches.put(core_pb2.TxSetsUp(fetch=core_pb2.SetFetch(kind=core_pb2.SET_KIND_TX_SET, hash=digest, slot=5)))
-        got = b""
-        while len(got) < len(body):
-            message = fetches.get()
-            if message.HasField("available"):
-                self.assertEqual(message.available.offset, len(got))
-                self.assertLessEqual(len(message.available.data), CHUNK)
-                got += message.available.data
-        self.assertEqual(hashlib.sha256(got).digest(), digest)
+        digest = core_a.offer_set(body)
+        core_b.ask_for_set(digest)
+        self.assertEqual(core_b.read_set(digest), body)
 
     def test_a_transaction_is_judged_announced_proposed_and_externalized(self):
         a, b, core_a, core_b = self.pair()

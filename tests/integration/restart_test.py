@@ -142,3 +142,31 @@ class Takeover(Folder):
         self.assertGreaterEqual(self.connected_ms(b), before)
         self.assertTrue(second.has_lost_nobody())
         self.assertTrue(core_a.has_lost_nobody())
+
+
+class FarBehind(Folder):
+    NEWEST = 100_000
+
+    def say(self, core, slot):
+        envelope = xdr.nomination(slot, os.urandom(32))
+        core.stream("Scp").put(core_pb2.ScpUp(broadcast=core_pb2.ScpBroadcast(envelope=envelope)))
+        return envelope
+
+    # A core that follows the network is not bothered with slots that cannot be; one that has fallen behind says so, and
+    # then hears of the network's newest slot with the next envelope, and of what it had missed when it asks.
+    def test_a_core_that_is_not_tracking_hears_of_the_newest_slots(self):
+        a, b, core_a, core_b = self.pair()
+        closed = lambda tracking: core_b.stub.LedgerClosed(
+            core_pb2.LedgerClosedRequest(slot=5, tracking=tracking), metadata=core_b.metadata(), timeout=20)
+        heard = core_b.stream("Scp")
+        closed(True)
+        missed = self.say(core_a, self.NEWEST)
+        while b.metrics()['overlay_scp_received_total{outside_window}'] == 0:
+            pass
+        near = self.say(core_a, 6)
+        self.assertEqual(heard.get().received.envelope, near)
+        closed(False)
+        newest = self.say(core_a, self.NEWEST + 1)
+        self.assertEqual(heard.get().received.envelope, newest)
+        heard.put(core_pb2.ScpUp(request_state=core_pb2.ScpRequestState(id=1, from_slot=self.NEWEST)))
+        self.assertEqual(heard.get().received.envelope, missed)

@@ -443,6 +443,20 @@ TEST(PeerTransport, RefusesAboveTheInboundPlaces) {
   EXPECT_EQ(net.at(0).peer_count(), 2u);
 }
 
+TEST(PeerTransport, AHigherInboundLimitBringsPlacesForItsConnections) {
+  PeerNet net({.delay = 10ms});
+  net.AddNode([](TransportOptions& options) { options.endpoint.connections_max = 1; });
+  net.AddNode();
+  net.AddNode();
+  ASSERT_TRUE(net.Join(1, 0));
+  net.Connect(2, 0);
+  net.Run(5s);
+  EXPECT_EQ(net.at(0).peer_count(), 1u);
+  net.Do(0, InboundLimit{2});
+  ASSERT_TRUE(net.Join(2, 0));
+  EXPECT_EQ(net.at(0).peer_count(), 2u);
+}
+
 TEST(PeerTransport, RecognisesItself) {
   PeerNet net({.delay = 10ms});
   net.AddNode();

@@ -229,6 +229,17 @@ class Handler {
   virtual void OnError(const absl::Status& /*what*/) {}
 };
 
+// The core's part of the configured peers; replaces what it said before. An entry is `host`,
+// `host:port`, `[v6]:port`, or one of these after `G...@`, the peer's key.
+struct PeerList {
+  std::vector<std::string> known = {};
+  std::vector<std::string> preferred = {};  // dialled first, and never displaced by others
+  bool disconnect_removed = false;          // else connections to removed ones are kept
+  // Whether only peers whose keys an entry names are admitted, whoever configured it; then each
+  // entry must name one. Absent: as the daemon is configured.
+  std::optional<bool> closed = std::nullopt;
+};
+
 class Client {
  public:
   // INVALID_ARGUMENT names the option that is wrong. `handler` outlives the client.
@@ -271,9 +282,7 @@ class Client {
   virtual absl::Status TxSetExternalized(const Hash& set,
                                          const std::vector<Hash>& transactions) = 0;
   // One text per refused entry; empty: all were taken.
-  virtual absl::StatusOr<std::vector<std::string>> SetPeers(
-      const std::vector<std::string>& known, const std::vector<std::string>& preferred,
-      bool disconnect_removed = false) = 0;
+  virtual absl::StatusOr<std::vector<std::string>> SetPeers(const PeerList& peers) = 0;
 };
 
 }  // namespace overlay

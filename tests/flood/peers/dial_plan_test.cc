@@ -573,6 +573,19 @@ TEST_F(DialPlanTest, APinThatChangesHoldsAtOnce) {
   EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.2:1", Key(7))));
 }
 
+TEST_F(DialPlanTest, WhoMovedAndIsSilentIsLookedForWhereItWas) {
+  Configure({Entry("10.0.0.1", 1)});
+  Dialled();
+  Connected("10.0.0.1:1", Key(1));
+  plan_.OnPeerSilent(now_, Key(1), true);
+  EXPECT_THAT(Dialled(), IsEmpty());  // it is there that it is silent
+  plan_.OnPeerSilent(now_, Key(1), false);
+  plan_.OnPeerMoved(Key(1), SocketAddress::Parse("10.0.0.9:7").value());
+  plan_.OnPeerMoved(Key(2), SocketAddress::Parse("10.0.0.9:7").value());  // nobody
+  plan_.OnPeerSilent(now_, Key(1), true);
+  EXPECT_THAT(Dialled(), ElementsAre("10.0.0.1:1"));
+}
+
 // A key that was mistaken for another host's: whoever has it is connected, but is not there.
 TEST_F(DialPlanTest, AWrongPinThatIsTakenBackLeavesNothingBehind) {
   Configure({Entry("10.0.0.1", 1), Entry("10.0.0.2", 2, Key(1))});
