@@ -46,7 +46,7 @@ template <class Item>
 class Mailbox {
  public:
   // `waker` may be null (tests that drain by hand).
-  Mailbox(LoopWaker* waker, std::vector<MailboxLane> lanes) : waker_(waker) {
+  Mailbox(LoopWaker* waker, const std::vector<MailboxLane>& lanes) : waker_(waker) {
     for (const MailboxLane& options : lanes) {
       Lane lane{.options = options, .items = {}, .refused = 0, .above_reserve = 0};
       lane.items.reserve(options.capacity);

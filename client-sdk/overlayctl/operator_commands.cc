@@ -193,7 +193,7 @@ absl::Status Peers(const Arguments& arguments, OperatorClient& client) {
   const auto reader = client.stub().ListPeers(context.get(), v1::ListPeersRequest());
   std::vector<std::string> listed;
   size_t count = 0;
-  const absl::Status read = client.ReadParts<v1::ListPeersPart>(*reader, [&](const auto& part) {
+  absl::Status read = client.ReadParts<v1::ListPeersPart>(*reader, [&](const auto& part) {
     for (const v1::PeerDetail& peer : part.peers()) {
       ++count;
       if (arguments.json) {
@@ -240,7 +240,7 @@ absl::Status Names(const Arguments& arguments, OperatorClient& client) {
   const auto context = client.Context();
   const auto reader = client.stub().ListNames(context.get(), v1::ListNamesRequest());
   std::vector<std::string> listed;
-  const absl::Status read = client.ReadParts<v1::ListNamesPart>(*reader, [&](const auto& part) {
+  absl::Status read = client.ReadParts<v1::ListNamesPart>(*reader, [&](const auto& part) {
     for (const v1::NameDetail& name : part.names()) {
       listed.push_back(arguments.json ? NameJson(name) : NameText(name));
     }
@@ -276,7 +276,7 @@ absl::Status Bans(const Arguments& arguments, OperatorClient& client) {
   const auto context = client.Context();
   const auto reader = client.stub().ListBans(context.get(), v1::ListBansRequest());
   std::vector<std::string> listed;
-  const absl::Status read = client.ReadParts<v1::ListBansPart>(*reader, [&](const auto& part) {
+  absl::Status read = client.ReadParts<v1::ListBansPart>(*reader, [&](const auto& part) {
     for (const v1::BanDetail& ban : part.bans()) {
       listed.push_back(arguments.json ? BanJson(ban) : BanText(ban));
     }

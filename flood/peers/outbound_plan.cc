@@ -137,9 +137,9 @@ std::vector<OutboundPlan::Candidate> OutboundPlan::Candidates(
   });
   std::vector<Candidate> first;
   std::vector<Candidate> others;
-  for (Candidate& candidate : candidates) {
+  for (const Candidate& candidate : candidates) {
     const bool elsewhere = networks.insert(NetworkOf(candidate.address)).second;
-    (elsewhere ? first : others).push_back(std::move(candidate));
+    (elsewhere ? first : others).push_back(candidate);
   }
   first.insert(first.end(), others.begin(), others.end());
   return first;

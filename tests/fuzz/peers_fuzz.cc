@@ -351,7 +351,10 @@ class World {
     }
     const Time end = now_ + kLongEnough;
     while (now_ < end) {
-      while (!dials_.empty()) Answer(dials_.begin()->second);
+      while (!dials_.empty()) {
+        const Dial dial = dials_.begin()->second;  // its end takes it out
+        Answer(dial);
+      }
       for (const auto& [peer, connection] : std::map(connections_)) {
         if (connection.told_to_go) {
           Disconnect(peer, CloseReason::kNotAdmitted);

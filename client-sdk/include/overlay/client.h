@@ -222,6 +222,7 @@ class Handler {
   virtual void OnTransactions(const std::vector<ReceivedTransaction>&) {}
   virtual void OnSubmitResult(const SubmitAnswer&) {}
   virtual void OnOffered(SetType, const Hash&) {}
+  // The handler's to keep. NOLINTNEXTLINE(performance-unnecessary-value-param)
   virtual void OnSet(ReceivedSet) {}
   virtual void OnFetchFailed(SetType, const Hash&, FetchFailure) {}
   // The daemon refused a value inside a message of ours: `what` names field, value and what was
