@@ -363,7 +363,7 @@ class World {
           Take("has a core");
         }
       }
-      Pass(1s);
+      Pass(10s);
     }
     for (const auto& entries : entries_) {
       for (const Entry& entry : entries) {
