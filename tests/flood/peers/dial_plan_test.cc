@@ -414,6 +414,10 @@ TEST_F(DialPlanTest, ATargetThatComesBackKeepsItsBackOff) {
   Dialled();
   Dialled();
   EXPECT_THAT(give({"192.0.2.2:0", "192.0.2.3:0"}), testing::Contains("192.0.2.2:7"));
+  views.clear();
+  plan_.Describe(views);
+  ASSERT_EQ(views.size(), 2u);
+  EXPECT_EQ(views[0].last_reason, std::nullopt);  // nothing of what it was is known any more
 }
 
 TEST_F(DialPlanTest, WhatIsRememberedOfTargetsThatLeftIsBounded) {
