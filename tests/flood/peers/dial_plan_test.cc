@@ -102,7 +102,7 @@ class DialPlanTest : public testing::Test {
   // What is dialled next, whenever that is: sweeps come between.
   std::vector<std::string> NextDialled() {
     for (int deadline = 0; deadline < 100; ++deadline) {
-      const std::vector<std::string> dialled = Next();
+      std::vector<std::string> dialled = Next();
       if (!dialled.empty()) return dialled;
     }
     ADD_FAILURE() << "nothing is dialled any more";
@@ -422,11 +422,13 @@ TEST_F(DialPlanTest, ATargetThatComesBackKeepsItsBackOff) {
 
 TEST_F(DialPlanTest, WhatIsRememberedOfTargetsThatLeftIsBounded) {
   std::vector<PeerEntry> entries;
+  entries.reserve(40);
   for (int i = 0; i < 40; ++i) entries.push_back(Entry("name" + std::to_string(i), 7));
   Configure(entries);
   for (uint32_t round = 0; round < 2; ++round) {
     for (uint32_t i = 0; i < 40; ++i) {
       ResolvedHost resolved{{}, 1s};
+      resolved.addresses.reserve(kAddressesPerNameMax);
       for (uint32_t k = 0; k < kAddressesPerNameMax; ++k) {
         resolved.addresses.push_back(
             SocketAddress::V4(0x0a000000 + ((round * 40 + i) << 8) + k, 0));
