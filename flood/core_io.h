@@ -39,6 +39,7 @@
 #include "flood/base/peer_io.h"
 #include "flood/base/time.h"
 #include "flood/configured_set.h"
+#include "flood/peers/ban_list.h"
 
 namespace overlay::flood {
 
@@ -322,7 +323,12 @@ struct PeerDown {
   CloseReason reason = CloseReason::kNone;
   bool by_peer = false;  // who ended it
 };
-using PeerNews = std::variant<PeerUp, PeerDown>;
+// A ban was made, or one replaced. Its PeerDown, if the peer is here, follows.
+struct PeerBanned {
+  NodeKey key;
+  Ban ban;
+};
+using PeerNews = std::variant<PeerUp, PeerDown, PeerBanned>;
 
 }  // namespace overlay::flood
 

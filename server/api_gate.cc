@@ -114,7 +114,7 @@ std::optional<OtherEnd> OtherEndOf(int fd) {
   ucred credentials{};
   socklen_t size = sizeof(credentials);
   (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
-  return OtherEnd{fmt::format("process {}", credentials.pid), 0};
+  return OtherEnd{fmt::format("process {} of user {}", credentials.pid, credentials.uid), 0};
 }
 
 }  // namespace

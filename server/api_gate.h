@@ -9,7 +9,8 @@
 //   R2  A listener has `connections_max`. Beyond it the newcomer comes in and another one goes: one
 //       that made no call yet, where that can be told (not on a unix socket), else any; of those
 //       the oldest of whoever holds most (a process on a unix socket, elsewhere an address).
-//       Why: who holds many connections must not keep the core out.
+//       Why: who holds many connections must not keep the core out. Processes of another PID
+//       namespace (another container) have no number here: there their users tell them apart.
 //   R3  Without a free descriptor nothing is accepted, and what waits to be is not lost: some of
 //       whoever holds most go, if that is more than kHeldAlways of a listener, and the next try is
 //       kRetryAfter later. It is said when it begins and when it is over.
@@ -84,7 +85,7 @@ class ApiGate {
   struct Connection {
     size_t listener = 0;
     int fd = -1;
-    std::string holder;  // "process 4711", "10.0.0.1"
+    std::string holder;  // "process 4711 of user 0", "10.0.0.1"
     uint16_t port = 0;   // of the other end; 0: unix
     bool called = false;
   };

@@ -301,6 +301,16 @@ void CoreSessions::End(Time now, CoreSession* session, v1::Detached::Reason reas
 void CoreSessions::OnPeerNews(Time now, const flood::PeerNews& news) {
   if (const auto* up = std::get_if<flood::PeerUp>(&news)) OnPeerUp(now, *up);
   if (const auto* down = std::get_if<flood::PeerDown>(&news)) OnPeerDown(now, *down);
+  if (const auto* banned = std::get_if<flood::PeerBanned>(&news)) {
+    const flood::Ban& ban = banned->ban;
+    LogEvent(
+        now, "peer_banned",
+        {{"peer", ToStrkey(banned->key)},
+         {"by", ban.by == flood::BannedBy::kOperator ? "operator" : "score"},
+         {"for_s",
+          ban.until == kTimeNever ? "ever" : fmt::format("{:.0f}", ToSeconds(ban.until - now))},
+         {"reason", ban.reason}});
+  }
 }
 
 void CoreSessions::LogEvent(Time now, std::string_view event,

@@ -94,12 +94,18 @@ grpc::Status Daemon::Impl::Ban(Time now, flood::OperatorBan ban) {
     return {grpc::StatusCode::INVALID_ARGUMENT,
             fmt::format("peer: {} is this node's own key", ToStrkey(self_))};
   }
-  return Ask(now, std::move(ban), "peer", "");
+  grpc::Status status = Ask(now, std::move(ban), "peer", "");
+  if (status.ok() && saver_ != nullptr) saver_->Hurry();
+  return status;
 }
 
 grpc::Status Daemon::Impl::Unban(Time now, const NodeKey& key) {
-  return Ask(now, flood::OperatorUnban{key}, "peer",
-             fmt::format("{} is not banned", ToStrkey(key)));
+  grpc::Status status =
+      Ask(now, flood::OperatorUnban{key}, "peer", fmt::format("{} is not banned", ToStrkey(key)));
+  if (!status.ok()) return status;
+  log_.Event(LogLevel::kInfo, "peer_unbanned", {{"peer", ToStrkey(key)}});
+  if (saver_ != nullptr) saver_->Hurry();
+  return status;
 }
 LogLevel Daemon::Impl::SetLogLevel(std::optional<LogLevel> level) {
   if (level) {

@@ -3,7 +3,8 @@
 // When the book of peers is written (state_file.h), and what is said of it.
 //
 // Rules
-//   R1  Written when it has changed, at once and then each kSaveEvery: what a crash may cost.
+//   R1  Written when it has changed, at once and then each kSaveEvery: what a crash may cost. What
+//       an operator has decided is written at once in any case.
 //   R2  A failure is said when it is one, and not again before a write has succeeded; tried again
 //       each kSaveAgainAfter. Why: a disk that is full stays so for hours, and what an operator
 //       frees should not have to wait for the next peer.
@@ -36,6 +37,8 @@ class PeerSaver {
 
   // When to be called next.
   std::optional<Time> OnTurn(Time now, const std::function<WallTime()>& read_wall_clock);
+  // What has changed is worth a write at the next turn.
+  void Hurry() { next_save_ = Time::min(); }
   // The last write, which has `patience`.
   void Finish(Time now, WallTime wall, std::chrono::milliseconds patience);
 

@@ -119,11 +119,8 @@ void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& 
   if (!peer.score.Add(now, offence.offence) || !may_go) return;
   peer.dropped = true;
   const std::string why(OffenceName(offence.offence));
-  if (bans_.Add(now, peer.info.key, {BannedBy::kScore, now, now + kScoreBanFor, why})) {
-    ++stats_.banned[static_cast<size_t>(BannedBy::kScore)];
-  }
   out.push_back(PeerCommand(DropPeer{offence.peer, CloseReason::kBadScore, why}));
-  UpdateGauges();
+  Ban(now, peer.info.key, {BannedBy::kScore, now, now + kScoreBanFor, why}, out);
 }
 
 void PeerDirectory::SetCorePresent(Time now, PeerId peer, bool present) {
@@ -252,9 +249,11 @@ double PeerDirectory::ScoreOf(Time now, PeerId peer) const {
 bool PeerDirectory::Ban(Time now, const NodeKey& key, const flood::Ban& ban, ActionList& out) {
   if (!bans_.Add(now, key, ban)) return false;
   ++stats_.banned[static_cast<size_t>(ban.by)];
+  out.push_back(PeerNews(PeerBanned{key, ban}));
   const std::optional<PeerId> peer = FindKey(key);
   if (peer && !std::exchange(peers_.at(*peer).dropped, true)) {
-    out.push_back(PeerCommand(DropPeer{*peer, CloseReason::kBanned, ban.reason}));
+    // Not the reason: that is for our operators.
+    out.push_back(PeerCommand(DropPeer{*peer, CloseReason::kBanned, "banned"}));
   }
   UpdateGauges();
   return true;

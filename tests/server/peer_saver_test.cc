@@ -76,6 +76,15 @@ TEST_F(PeerSaverTest, WrittenWhenItHasChangedAndNotTooOften) {
   now_ = kStart + kSaveEvery;
   EXPECT_EQ(TurnThatWrites(), std::nullopt);
   EXPECT_EQ(PeersInFile(), 2u);
+  saver_->Hurry();
+  EXPECT_EQ(Turn(), std::nullopt);  // nothing has changed
+  Connect(3);
+  EXPECT_EQ(TurnThatWrites(), std::nullopt);  // of the hurry
+  Connect(4);
+  EXPECT_EQ(Turn(), now_ + kSaveEvery);
+  saver_->Hurry();
+  EXPECT_EQ(TurnThatWrites(), std::nullopt);
+  EXPECT_EQ(PeersInFile(), 4u);
 }
 
 // R2: without any further change.

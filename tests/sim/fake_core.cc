@@ -229,8 +229,10 @@ void FakeCore::OnPeerNews(Time now, const flood::PeerNews& news) {
     if (!peers_.emplace(up->peer, up->info.key).second) {
       checkers_.Fail(fmt::format("node {}: a peer came up twice", index_));
     }
-  } else if (peers_.erase(std::get<flood::PeerDown>(news).peer) == 0) {
-    checkers_.Fail(fmt::format("node {}: a peer went that was not there", index_));
+  } else if (const auto* down = std::get_if<flood::PeerDown>(&news)) {
+    if (peers_.erase(down->peer) == 0) {
+      checkers_.Fail(fmt::format("node {}: a peer went that was not there", index_));
+    }
   }
 }
 

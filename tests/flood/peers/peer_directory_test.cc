@@ -188,6 +188,11 @@ TEST_F(PeerBansTest, WhoIsBannedGoesAndDoesNotComeBackUntilItIsOver) {
   Connect(1, true, kPreferred);
   EXPECT_TRUE(Ban(1, now_ + 10s));
   EXPECT_EQ(LastDrop(), CloseReason::kBanned);
+  EXPECT_EQ(Commands<DropPeer>(out_)[0].detail, "banned");  // our reason is none of its business
+  const std::vector<PeerBanned> told = AllNews<PeerBanned>(out_);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].key, Key(1));
+  EXPECT_EQ(told[0].ban.reason, "why");
   EXPECT_TRUE(Ban(1, now_ + 10s));
   EXPECT_TRUE(Commands<DropPeer>(out_).empty());  // it was told
   EXPECT_EQ(stats_.bans, 1u);
@@ -218,6 +223,8 @@ TEST_F(PeerBansTest, ABadScoreBansAStrangerForAnHour) {
   Connect(1, true);
   while (Offend(1, Offence::kWrongHash) == 0) ASSERT_LT(directory_.ScoreOf(now_, PeerId{1}), 1000);
   EXPECT_EQ(LastDrop(), CloseReason::kBadScore);
+  ASSERT_EQ(AllNews<PeerBanned>(out_).size(), 1u);
+  EXPECT_EQ(AllNews<PeerBanned>(out_)[0].ban.by, BannedBy::kScore);
   EXPECT_EQ(stats_.banned[static_cast<size_t>(BannedBy::kScore)], 1u);
   Disconnect(1);
   now_ += kScoreBanFor - 1us;
