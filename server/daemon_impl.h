@@ -17,6 +17,7 @@
 
 #include "flood/overlay_node.h"
 #include "server/api_gate.h"
+#include "server/clock_watch.h"
 #include "server/compute_worker.h"
 #include "server/core_sessions.h"
 #include "server/daemon.h"
@@ -94,6 +95,7 @@ class Daemon::Impl : public OperatorSource {
   std::optional<Time> AdvanceDrain(Time now);
   void EnterDrainStep(Time now, DrainStep step);
   void LogSharedKeys(Time now);
+  void LogClocks(Time now);
   MetricSources Sources(Time now);
   // The node's answer, as the status of the call that asked.
   grpc::Status Ask(Time now, flood::CoreInput input, std::string_view field,
@@ -136,6 +138,7 @@ class Daemon::Impl : public OperatorSource {
   bool watching_writable_ = false;
   bool more_datagrams_ = false;
   Time wall_due_{};
+  ClockWatch clock_watch_;
   DaemonStats stats_;
   std::optional<flood::OperatorAnswered> operator_answer_;
   std::vector<transport::Datagram> datagrams_;

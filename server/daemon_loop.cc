@@ -54,6 +54,7 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
   if (now >= wall_due_) {
     wall_due_ = now + std::chrono::seconds(1);
     transport_->SetWallTime(now, transport::EventLoop::ReadWallClock());
+    LogClocks(now);
   }
   if (stop_wanted_.exchange(false)) StartDrain(now, "asked");
   if (options_.exit_with_parent && getppid() != parent_) StartDrain(now, "parent gone");
@@ -126,6 +127,17 @@ void Daemon::Impl::LogSharedKeys(Time now) {
        {"at", shared.address.ToString()},
        {"and_at", (shared.is_ours ? socket_->local_address() : shared.connected).ToString()},
        {"count", fmt::format("{}", stats.keys_shared)}});
+}
+
+void Daemon::Impl::LogClocks(Time now) {
+  const transport::PeerClocks clocks = transport_->Clocks();
+  const ClockWatch::Say say = clock_watch_.OnClocks(now, clocks);
+  if (say == ClockWatch::Say::kNothing) return;
+  const bool off = say == ClockWatch::Say::kOff;
+  log_.EventLimited(
+      now, off ? LogLevel::kWarning : LogLevel::kInfo, off ? "clock_off" : "clock_right",
+      {{"peers_minus_ours_seconds", fmt::format("{:.3f}", ToSeconds(clocks.median_offset))},
+       {"peers_measured", fmt::format("{}", clocks.measured)}});
 }
 
 // ------------------------------------------------------------------------------------------- drain

@@ -29,6 +29,7 @@ MetricSources Daemon::Impl::Sources(Time now) {
   sources.ipv6 = socket_->ipv6_enabled();
   sources.sessions = &sessions_->counters();
   sources.daemon = &stats_;
+  sources.clocks = transport_->Clocks();
   sources.core_attached = sessions_->core() != nullptr;
   sources.observers = sessions_->observer_count();
   sources.calls = server_->call_count();

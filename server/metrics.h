@@ -29,6 +29,7 @@
 #include "server/core_sessions.h"
 #include "server/daemon_stats.h"
 #include "server/http_server.h"
+#include "transport/clock_offset.h"
 #include "transport/quic_endpoint.h"
 #include "transport/transport_types.h"
 #include "transport/udp_socket.h"
@@ -48,6 +49,7 @@ struct MetricSources {
   bool ipv6 = false;
   const SessionCounters* sessions = nullptr;
   const DaemonStats* daemon = nullptr;
+  transport::PeerClocks clocks;
   bool core_attached = false;
   uint64_t observers = 0;
   uint64_t calls = 0;

@@ -74,6 +74,31 @@ void AddPeers(std::vector<MetricDefinition>& m) {
                         const auto& banned = s.node->peers.banned;
                         return Labelled{{"operator", banned[0]}, {"score", banned[1]}};
                       }));
+  // No sample where nobody is measured: zero would say that all is well.
+  const auto clock = [](std::string name, std::string help,
+                        Duration transport::PeerClocks::*figure) {
+    return MetricDefinition{.name = std::move(name),
+                            .type = MetricType::Gauge,
+                            .help = std::move(help),
+                            .labels = "",
+                            .prior = "",
+                            .read = [figure](const MetricSources& s, MetricFamily& f) {
+                              if (s.clocks.measured > 0) Set(f, ToSeconds(s.clocks.*figure));
+                            }};
+  };
+  m.push_back(Gauge("overlay_clock_peers_measured_count",
+                    "Connected peers whose wall clock was compared with ours, by Ping.", "",
+                    [](const MetricSources& s) { return s.clocks.measured; }));
+  m.push_back(
+      clock("overlay_clock_median_offset_seconds",
+            "Peers' wall clocks minus ours, the median: how far our own clock is behind the "
+            "network's (below zero: ahead). Absent while none is measured. It takes more "
+            "than half of the peers to lie about it.",
+            &transport::PeerClocks::median_offset));
+  m.push_back(clock("overlay_clock_largest_offset_seconds",
+                    "How far the wall clock of the one peer that differs most is from ours. Absent "
+                    "while none is measured.",
+                    &transport::PeerClocks::largest_offset));
   m.push_back(ByLabel(
       "overlay_state_writes_total", MetricType::Counter, "Writes of the peer file (`peers.file`).",
       "outcome", "", [](const MetricSources& s) {

@@ -79,7 +79,7 @@ void AddStats(const transport::PeerStats& peer, v1::PeerDetail& detail) {
   detail.set_connected_ms(Millis(peer.age));
   detail.set_rtt_us(
       static_cast<uint64_t>(std::max<int64_t>(0, ToMicros(peer.connection.smoothed_rtt))));
-  if (peer.ping_rtt.count() > 0) detail.set_clock_offset_us(ToMicros(peer.clock_difference));
+  if (peer.clock_offset) detail.set_clock_offset_us(ToMicros(*peer.clock_offset));
   detail.set_bytes_sent(peer.connection.sent_bytes);
   detail.set_bytes_received(peer.connection.received_bytes);
   AddClasses(peer, detail);

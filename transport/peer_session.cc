@@ -132,7 +132,8 @@ void PeerSession::Admit(Time now, PeerShared& shared) {
   shared_ = &shared;
   hello_deadline_ = kTimeNever;
   if (env_.options.ping_interval > Duration::zero()) {
-    next_ping_at_ = now + env_.options.ping_interval;
+    ping_pause_ = std::min(env_.options.first_ping_after, env_.options.ping_interval);
+    next_ping_at_ = now + ping_pause_;
   }
   QuicConnection* connection = conn();
   if (connection == nullptr || !writer_.OpenLongStream(*connection, StreamKind::kTxControl)) {
@@ -163,7 +164,8 @@ void PeerSession::OnDeadline(Time now) {
     return Close(now, CloseReason::kStalled, "gave no credit for what waits");
   }
   if (now >= next_ping_at_) {
-    next_ping_at_ = now + env_.options.ping_interval;
+    ping_pause_ = std::min(2 * ping_pause_, env_.options.ping_interval);
+    next_ping_at_ = now + ping_pause_;
     if (!ping_sent_at_) Ping(now);
   }
 }
@@ -275,12 +277,7 @@ void PeerSession::Ping(Time now) {
 void PeerSession::OnPong(Time now, const Pong& pong) {
   if (!ping_sent_at_ || pong.id != pending_ping_) return;
   pong_for_sent_at_ = ping_sent_at_;
-  shared_->ping_rtt = now - *ping_sent_at_;
-  const WallTime middle{env_.WallAt(now).unix_us - ToMicros(shared_->ping_rtt) / 2};
-  // The peer's word: kept in a range in which the difference cannot overflow.
-  constexpr int64_t kWallMaxUs = int64_t{1} << 52;
-  const int64_t theirs = std::clamp(pong.sent.unix_us, -kWallMaxUs, kWallMaxUs);
-  shared_->clock_difference = std::chrono::microseconds(theirs - middle.unix_us);
+  shared_->clock.Add(now, now - *ping_sent_at_, env_.WallAt(now), pong.sent);
   ping_sent_at_.reset();
 }
 

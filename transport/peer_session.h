@@ -24,7 +24,9 @@
 //   R7  A state answer is read only if it was asked for, once.
 //   R8  Class 0 or 1 kept back by the peer's credit for 10 s closes as stalled; so does a control
 //       stream that overflows.
-//   R9  Pings are answered twice a second at most.
+//   R9  Pings are answered twice a second at most. Ours go a second after the peer is up, then
+//       after twice as long each time, up to the interval of the options. Why: a clock that is off
+//       is known within seconds, and for that nobody is pinged often.
 //   R10 The smoothed round trip is told when the peer is up, then when it is more than a quarter
 //       and more than 1 ms away from what was told, once a second at most. Why: time-outs follow
 //       it; each packet changes it a little.
@@ -59,6 +61,7 @@
 #include "flood/base/wire_codec.h"
 #include "transport/answer_reader.h"
 #include "transport/bulk_window.h"
+#include "transport/clock_offset.h"
 #include "transport/inbound_envelopes.h"
 #include "transport/quic_endpoint.h"
 #include "transport/session_writer.h"
@@ -99,8 +102,7 @@ struct PeerShared {
   std::vector<uint64_t> state_asked;  // ids of GetScpState without an answer yet
   std::optional<Goaway> goaway;       // the peer's
   bool inv_paused = false;
-  Duration ping_rtt{};
-  Duration clock_difference{};
+  ClockOffset clock;
   std::optional<Duration> rtt_told;  // R10
   Time rtt_told_at;
 };
@@ -319,6 +321,7 @@ class PeerSession {
   std::optional<Time> ping_sent_at_;      // unanswered
   std::optional<Time> pong_for_sent_at_;  // when the Ping went that was answered last
   Time next_ping_at_ = kTimeNever;
+  Duration ping_pause_{};
   Time ping_answered_at_ = Time::min();
 };
 

@@ -332,11 +332,18 @@ std::vector<PeerStats> PeerTransport::ListPeers(Time now) const {
       stats.since_received = now - connection->last_received();
     }
     stats.blocked = peer.blocked;
-    stats.ping_rtt = peer.shared.ping_rtt;
-    stats.clock_difference = peer.shared.clock_difference;
+    stats.clock_offset = peer.shared.clock.offset();
     list.push_back(std::move(stats));
   }
   return list;
+}
+
+PeerClocks PeerTransport::Clocks() const {
+  std::vector<Duration> offsets;
+  for (const auto& [id, peer] : peers_) {
+    if (const auto offset = peer.shared.clock.offset()) offsets.push_back(*offset);
+  }
+  return SummarizeClocks(std::move(offsets));
 }
 
 void PeerTransport::CheckInvariants() const {

@@ -101,6 +101,7 @@ class PeerTransport {
   size_t peer_count() const { return peers_.size(); }
   size_t connection_count() const { return endpoint_->connection_count(); }
   std::vector<PeerStats> ListPeers(Time now) const;
+  PeerClocks Clocks() const;
   // Nothing of class 0 or 1 waits, and every envelope is acknowledged.
   bool envelopes_flushed() const;
   // The same, and no set waits.

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,9 @@ struct TransportOptions {
   // Peers that dialled us, above which another is refused as not_admitted, until an InboundLimit
   // says otherwise. flood decides within it whom to keep; this one is the last line.
   size_t inbound_max = 128;
-  // Ping frames to each peer: round trip and clocks as the processes see them. 0: only probes.
+  // Ping frames to each peer, the first few sooner: their clocks. 0: only probes.
   Duration ping_interval = std::chrono::seconds(30);
+  Duration first_ping_after = std::chrono::seconds(1);  // above zero
 };
 
 // How often something took how long: bucket i counts what took [2^(i-1), 2^i) microseconds.
@@ -112,8 +114,7 @@ struct PeerStats {
   std::array<size_t, kSendClassCount> queued_count{};
   size_t envelopes_unacknowledged = 0;
   bool blocked = false;
-  Duration ping_rtt{};          // 0: not measured yet
-  Duration clock_difference{};  // theirs less ours, half a round trip allowed for
+  std::optional<Duration> clock_offset;  // theirs minus ours; nullopt: not measured yet
 };
 
 }  // namespace overlay::transport

@@ -4,6 +4,7 @@
 
 #include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 #include "client-sdk/overlayctl/commands.h"
@@ -169,15 +170,24 @@ std::string QueuesText(const v1::PeerDetail& p) {
   return out.empty() ? "nothing queued" : out;
 }
 
+// Of a clock that is off by more than a core's close times bear.
+std::string ClockText(const v1::PeerDetail& p) {
+  constexpr int64_t kWorryingUs = 1'000'000;
+  const int64_t offset_us = p.clock_offset_us();
+  if (offset_us <= kWorryingUs && offset_us >= -kWorryingUs) return "";
+  return fmt::format(", clock {:.3f} s {} ours", std::abs(static_cast<double>(offset_us)) / 1e6,
+                     offset_us > 0 ? "ahead of" : "behind");
+}
+
 void PrintPeer(const v1::PeerDetail& p) {
   const std::string who = p.peer_strkey().empty() ? std::string("(unknown key)") : p.peer_strkey();
   const std::string& where = p.address().empty() ? p.configured() : p.address();
   if (p.state() == v1::PeerDetail::STATE_CONNECTED) {
     fmt::print(
-        "{:<10} {} {} {}, {}, for {}, rtt {} us, {}, sent {} B, received {} B, score {:.1f}{}\n",
+        "{:<10} {} {} {}, {}, for {}, rtt {} us, {}, sent {} B, received {} B, score {:.1f}{}{}\n",
         StateName(p.state()), who, where, DirectionName(p.direction()), Printable(p.agent()),
         Seconds(p.connected_ms()), p.rtt_us(), QueuesText(p), p.bytes_sent(), p.bytes_received(),
-        p.score(), p.core_present() ? "" : ", no core");
+        p.score(), p.core_present() ? "" : ", no core", ClockText(p));
   } else {
     fmt::print(
         "{:<10} {} {}{}{}{}{}\n", StateName(p.state()), who, where, p.banned() ? ", banned" : "",

@@ -384,6 +384,41 @@ class Clock(Faults):
         self.assertIn(b.ready["node"], [peer.peer_strkey for peer in again.peers()])
 
 
+    def test_a_clock_that_is_off_is_measured_against_all_the_others(self):
+        """The one that is off knows it; the others, whose clocks are right, know of one that is not."""
+        step = self.folder / "step"
+        step.write_bytes(struct.pack("=q", -20))
+        off = self.start("off", environment={
+            "LD_PRELOAD": os.environ["TEST_CLOCK_STEP"], "CLOCK_STEP_FILE": str(step)})
+        there = f"{off.ready['node']}@{off.ready['peer']}"
+        right = self.start("b", "--peers.known", there)
+        also_right = self.start(
+            "c", "--peers.known", f"{there},{right.ready['node']}@{right.ready['peer']}")
+
+        def clocks(daemon):
+            figures = daemon.metrics()
+            return tuple(figures.get(f"overlay_clock_{name}")
+                         for name in ("peers_measured_count", "median_offset_seconds", "largest_offset_seconds"))
+
+        for daemon in (off, right, also_right):
+            self.until(f"{daemon.name} measures two peers", lambda daemon=daemon: clocks(daemon)[0] == 2)
+        self.assertAlmostEqual(clocks(off)[1], 20, delta=0.5)
+        self.assertAlmostEqual(clocks(off)[2], 20, delta=0.5)
+        for daemon in (right, also_right):
+            self.assertAlmostEqual(clocks(daemon)[1], 0, delta=0.5)
+            self.assertAlmostEqual(clocks(daemon)[2], 20, delta=0.5)
+        listed = subprocess.run(
+            [os.environ["TEST_OVERLAYCTL"], "--operator", right.ready["operator"], "peers"],
+            capture_output=True, text=True, timeout=20, check=True).stdout
+        worrying = [line for line in listed.splitlines() if "clock" in line]
+        self.assertEqual(len(worrying), 1, listed)
+        self.assertRegex(worrying[0], rf"{off.ready['node']}.* clock (19|20)\.\d+ s behind ours")
+        # It is set right, which the next Ping shows.
+        with open(step, "r+b") as file:
+            file.write(struct.pack("=q", 0))
+        self.until("the clock is right", lambda: abs(clocks(off)[1]) < 0.5)
+
+
 class Names:
     """A DNS server that answers garbage until it is told a host's address."""
 
