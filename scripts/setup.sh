@@ -16,7 +16,8 @@ PACKAGES="
   libgnutls28-dev nettle-dev libc-ares-dev libzstd-dev zlib1g-dev libssl-dev
   libspdlog-dev libfmt-dev libtomlplusplus-dev prometheus-cpp-dev libcivetweb-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-grpcio python3-grpc-tools openssl iproute2 dnsmasq-base util-linux procps"
+  python3 python3-grpcio python3-grpc-tools openssl iproute2 dnsmasq-base util-linux procps
+  prometheus"
 QUIC_PACKAGES="libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev"
 NGTCP2_WANTED=1.11
 
@@ -72,6 +73,21 @@ add_backports() {
   printf '%s\nSuites: %s\n' "$stanza" "$suite" | as_root tee "$target" >/dev/null
 }
 
+# Debian's package of Prometheus enables and starts a service, which only a test of ours needs as a program:
+# its unit is masked beforehand, unless this machine has one already.
+mask_prometheus() {
+  local unit=/etc/systemd/system/prometheus.service
+  [ ! -e "$unit" ] && [ ! -L "$unit" ] || return 0
+  echo "setup: masking prometheus.service (systemctl unmask prometheus undoes it)"
+  as_root mkdir -p "${unit%/*}"
+  as_root ln -s /dev/null "$unit"
+}
+
+# The same for an init that reads rc folders.
+unlink_prometheus() {
+  [ ! -e /etc/init.d/prometheus ] || as_root update-rc.d prometheus disable >/dev/null 2>&1 || true
+}
+
 main() {
   local quiet=0
   case "${1:-}" in
@@ -113,6 +129,7 @@ main() {
 
   echo "setup: installing" $missing $missing_quic
   [ -z "$missing_quic" ] || [ -z "$backports" ] || add_backports "$backports"
+  case " $(echo $missing) " in *" prometheus "*) mask_prometheus ;; esac
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update -qq
   # shellcheck disable=SC2086
@@ -121,6 +138,7 @@ main() {
   [ -z "$missing_quic" ] ||
     as_root apt-get install -y -qq --no-install-recommends ${backports:+-t $backports} $missing_quic
   quic_is_new_enough || die "libngtcp2-dev is older than $NGTCP2_WANTED after the installation"
+  case " $(echo $missing) " in *" prometheus "*) unlink_prometheus ;; esac
   missing=$(missing_of $PACKAGES)
   [ -z "$missing" ] || die "still missing after the installation:" $missing
 }
