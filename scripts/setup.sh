@@ -2,22 +2,26 @@
 # Installs the distribution packages that this project needs and that are missing. See --help.
 set -euo pipefail
 
-HELP='usage: ./dev setup [--list]
+HELP='usage: ./dev setup [--list [build]] [--for image|k8s|package]
 
 Installs with apt-get what is missing of the packages that this project builds and tests with, and says
 what it installs. Debian 12 (bookworm, with its backports suite for ngtcp2, nghttp3) and Debian 13
-(trixie). Uses sudo unless it runs as root. Does nothing when all is there. --list prints the packages.'
+(trixie). Uses sudo unless it runs as root. Does nothing when all is there. --list prints the packages; with
+"build" only those that compiling the programs needs. --for adds what a command needs that few people use.'
 
 # Beside ngtcp2 and nghttp3, which Debian 12 has new enough in its backports only.
-PACKAGES="
-  build-essential cmake ninja-build pkg-config git ccache
-  clang llvm clang-tidy clang-format lld
-  protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev grpc-proto libabsl-dev
+BUILD_PACKAGES="
+  build-essential cmake ninja-build pkg-config ccache
+  protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev
   libgnutls28-dev nettle-dev libc-ares-dev libzstd-dev zlib1g-dev libssl-dev
-  libspdlog-dev libfmt-dev libtomlplusplus-dev prometheus-cpp-dev libcivetweb-dev
-  libgtest-dev libgmock-dev libbenchmark-dev
+  libspdlog-dev libfmt-dev libtomlplusplus-dev prometheus-cpp-dev libcivetweb-dev"
+PACKAGES="$BUILD_PACKAGES
+  git clang llvm clang-tidy clang-format lld libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-grpcio python3-grpc-tools openssl iproute2 dnsmasq-base util-linux procps
   prometheus"
+IMAGE_PACKAGES="buildah mmdebstrap"
+PACKAGE_PACKAGES="mmdebstrap dpkg-dev"
+K8S_PACKAGES="etcd-server"
 QUIC_PACKAGES="libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev"
 NGTCP2_WANTED=1.11
 
@@ -96,7 +100,23 @@ main() {
       return
       ;;
     --quiet) quiet=1 ;;
-    --list | "") ;;
+    --for)
+      case "${2:-}" in
+        image) PACKAGES+=" $IMAGE_PACKAGES" ;;
+        package) PACKAGES+=" $PACKAGE_PACKAGES" ;;
+        k8s) PACKAGES+=" $K8S_PACKAGES" ;;
+        *) die "--for '${2:-}': image, k8s or package" ;;
+      esac
+      quiet=1
+      ;;
+    --list)
+      case "${2:-}" in
+        build) PACKAGES=$BUILD_PACKAGES ;;
+        "") ;;
+        *) die "--list '$2': build, or nothing" ;;
+      esac
+      ;;
+    "") ;;
     *) die "unknown argument '$1': --help says more" ;;
   esac
 
@@ -105,15 +125,16 @@ main() {
   local ID="" VERSION_ID="" PRETTY_NAME=""
   # shellcheck disable=SC1090
   . "$os_release"
-  local backports=""
+  local backports="" runtime=""
   case "$ID-$VERSION_ID" in
     debian-12)
-      PACKAGES+=" libclang-rt-14-dev"
+      runtime=libclang-rt-14-dev
       backports=bookworm-backports
       ;;
-    debian-13) PACKAGES+=" libclang-rt-19-dev" ;;
+    debian-13) runtime=libclang-rt-19-dev ;;
     *) die "this is ${PRETTY_NAME:-an unknown system}; Debian 12 and 13 are supported" ;;
   esac
+  [ "${2:-}" = build ] || PACKAGES+=" $runtime"
   if [ "${1:-}" = --list ]; then
     printf '%s\n' $PACKAGES $QUIC_PACKAGES | sort
     return

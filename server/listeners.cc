@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <utility>
@@ -71,11 +72,15 @@ absl::StatusOr<std::string> ReadToken(const ListenerConfig& listener) {
 }
 
 absl::StatusOr<gid_t> GroupId(const ListenerConfig& listener) {
-  errno = 0;
-  const struct group* const group = getgrnam(listener.socket_group.c_str());
-  if (group == nullptr)
-    return Wrong(listener, "socket_group", listener.socket_group, "a group of this machine");
-  return group->gr_gid;
+  const std::string& name = listener.socket_group;
+  if (const struct group* const group = getgrnam(name.c_str())) return group->gr_gid;
+  // A container has numbers only: its groups come from whoever runs it.
+  gid_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  const bool whole = error == std::errc() && end == name.data() + name.size();
+  // chown takes the highest number for "leave it".
+  if (whole && number != static_cast<gid_t>(-1)) return number;
+  return Wrong(listener, "socket_group", name, "a group of this machine, or the number of one");
 }
 
 absl::StatusOr<std::string> ReadPem(const ListenerConfig& listener, std::string_view key,

@@ -297,7 +297,7 @@ std::vector<Setting> MakeSettings() {
   s.push_back(Listen("api.listen", "unix:/run/overlayd/core.sock", "Where the core attaches.",
                      &Config::api_listen, false, true));
   s.push_back(Mode("api.socket_mode", "Mode of the core's unix socket.", &Config::api_socket_mode));
-  s.push_back(Text("api.socket_group", "", "the name of a group, or nothing",
+  s.push_back(Text("api.socket_group", "", "the name or number of a group, or nothing",
                    "Group of the core's unix socket.", &Config::api_socket_group));
   s.push_back(
       Text("api.token_file", "", "the path of a file with one line",
@@ -322,7 +322,7 @@ std::vector<Setting> MakeSettings() {
                      &Config::operator_listen, true, true));
   s.push_back(Mode("operator.socket_mode", "Mode of the operators' unix socket.",
                    &Config::operator_socket_mode));
-  s.push_back(Text("operator.socket_group", "", "the name of a group, or nothing",
+  s.push_back(Text("operator.socket_group", "", "the name or number of a group, or nothing",
                    "Group of the operators' unix socket.", &Config::operator_socket_group));
   s.push_back(Text("operator.token_file", "", "the path of a file with one line",
                    "As `api.token_file`, for operators.", &Config::operator_token_file));

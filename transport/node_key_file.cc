@@ -19,6 +19,13 @@ namespace {
 // A seed is 56 characters; a line end and some white space are forgiven.
 constexpr size_t kKeyFileBytesMax = 256;
 
+// Who may read the key beside its owner: nobody; but a secret that Kubernetes mounts for a group is
+// root's, and its group reads it, which is how we do when we are not root.
+mode_t ForbiddenBits(const struct stat& info) {
+  const bool is_lent = info.st_uid == 0 && geteuid() != 0;
+  return (S_IRWXG | S_IRWXO) & (is_lent ? ~static_cast<mode_t>(S_IRGRP) : ~mode_t{0});
+}
+
 // At most kKeyFileBytesMax + 1 bytes, so that a larger file is recognised; -1 with errno.
 ssize_t ReadSome(int fd, std::array<char, kKeyFileBytesMax + 1>& buffer) {
   size_t got = 0;
@@ -43,7 +50,7 @@ absl::StatusOr<SecretSeed> LoadNodeKeyFile(const std::string& path) {
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(fmt::format("node key file {}: not a regular file", path));
   }
-  if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+  if ((info.st_mode & ForbiddenBits(info)) != 0) {
     return absl::PermissionDeniedError(
         fmt::format("node key file {}: mode {:04o} lets others at the secret key; chmod 600 {}",
                     path, info.st_mode & 07777, path));

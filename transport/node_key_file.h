@@ -1,7 +1,7 @@
 // transport/node_key_file.h
 //
 // The node's secret key as a file: one line with the strkey seed (S...), readable by its owner
-// alone.
+// alone; or root's, and readable by a group of ours when we are not root, as mounted secrets are.
 //
 // Messages never repeat the key. They name the file and what to do.
 #ifndef OVERLAY_TRANSPORT_NODE_KEY_FILE_H_

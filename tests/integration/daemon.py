@@ -20,8 +20,8 @@ PASSPHRASE = "integration test network"
 SET_CHUNK = 128 * 1024  # the most that a message has of a set
 
 stubs.generate(stubs.PROTO, "overlay/v1/operator.proto")
-# grpc.health.v1 as the distribution has it; below another folder, because "grpc" is gRPC's own module.
-stubs.generate("/usr/share/grpc-proto/grpc", "health/v1/health.proto")
+# grpc.health.v1 below another folder, because "grpc" is gRPC's own module.
+stubs.generate(os.path.join(stubs.PROTO, "grpc"), "health/v1/health.proto")
 from overlay.v1 import operator_pb2, operator_pb2_grpc  # noqa: E402
 from health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <string>
 
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
@@ -75,6 +76,28 @@ TEST_F(Listeners, ModeIsSetAndAnUnknownGroupNamed) {
   config_.api_socket_group = "no-such-group-anywhere";
   EXPECT_THAT(PrepareListeners(config_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("api.socket_group")));
+}
+
+// A container's image knows no names of groups. Giving a file to a group that is not ours needs
+// root, and to the one that we have it does not.
+TEST_F(Listeners, GroupMayBeANumber) {
+  config_.api_socket_mode = 0660;
+  const gid_t wanted = geteuid() == 0 ? 4711 : getegid();
+  config_.api_socket_group = std::to_string(wanted);
+  const auto prepared = PrepareListeners(config_);
+  ASSERT_OK(prepared);
+  std::ofstream(folder_.Path("core")) << "";
+  ASSERT_OK(FinishListeners(config_, *prepared));
+  struct stat info {};
+  ASSERT_EQ(stat(folder_.Path("core").c_str(), &info), 0);
+  EXPECT_EQ(info.st_gid, wanted);
+  EXPECT_EQ(info.st_mode & 0777, 0660u);
+  for (const char* const wrong : {"4711x", "-1", "4294967295", "4294967296", " 1"}) {
+    config_.api_socket_group = wrong;
+    EXPECT_THAT(CheckListenerFiles(config_),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("the number of one")))
+        << wrong;
+  }
 }
 
 TEST_F(Listeners, BoundAddressHasThePort) {

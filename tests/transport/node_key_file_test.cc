@@ -83,6 +83,32 @@ TEST_F(NodeKeyFile, OthersMustNotReadIt) {
   }
 }
 
+// Kubernetes mounts secrets as root's, readable by the pod's group. Only root can play root here;
+// for anybody else the file is his own, and refused.
+TEST_F(NodeKeyFile, RootMayLendItToAGroupOfOurs) {
+  constexpr uid_t kNobody = 65534;
+  const bool is_root = geteuid() == 0;
+  const gid_t own_group = getegid();
+  const auto load = [&](mode_t mode) {
+    const std::string path = Put("key", ToStrkey(SecretSeed{}), mode);
+    if (!is_root) return LoadNodeKeyFile(path);
+    EXPECT_EQ(chown(path.c_str(), 0, kNobody), 0);
+    EXPECT_EQ(setegid(kNobody), 0);
+    EXPECT_EQ(seteuid(kNobody), 0);
+    absl::StatusOr<SecretSeed> read = LoadNodeKeyFile(path);
+    EXPECT_EQ(seteuid(0), 0);
+    EXPECT_EQ(setegid(own_group), 0);
+    return read;
+  };
+  std::filesystem::permissions(Path(""), std::filesystem::perms::others_exec,
+                               std::filesystem::perm_options::add);
+  const auto lent = is_root ? absl::StatusCode::kOk : absl::StatusCode::kPermissionDenied;
+  EXPECT_EQ(load(0440).status().code(), lent);
+  for (const mode_t mode : {0444, 0460, 0442, 0450}) {
+    EXPECT_THAT(load(mode), HasCode(absl::StatusCode::kPermissionDenied)) << mode;
+  }
+}
+
 TEST_F(NodeKeyFile, OnlyOneSeedIsAccepted) {
   const std::string good = ToStrkey(SecretSeed{});
   EXPECT_OK(LoadNodeKeyFile(Put("key", "  " + good + "\r\n\n")));
