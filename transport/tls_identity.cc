@@ -101,6 +101,9 @@ TlsSession::TlsSession(gnutls_session_int* handle, const std::optional<NodeKey>&
   gnutls_session_set_verify_function(handle_, &TlsSession::VerifyPeer);
 }
 
+TlsSession::TlsSession(gnutls_session_int* handle, Anonymous)
+    : handle_(handle), peer_key_(NodeKey{}) {}
+
 TlsSession::~TlsSession() { gnutls_deinit(handle_); }
 
 int TlsSession::Refuse(int error, std::string why) {

@@ -44,6 +44,10 @@ class TlsSession {
  public:
   // Takes over a session of GnuTLS, to which ngtcp2 has the only other pointer.
   TlsSession(gnutls_session_int* handle, const std::optional<NodeKey>& pinned);
+  // The same where the other end has no key to prove, or need not: a window that anybody may look
+  // through, and who looks. peer_key() is all zero then.
+  struct Anonymous {};
+  TlsSession(gnutls_session_int* handle, Anonymous);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;

@@ -1,0 +1,43 @@
+// server/http_page.h
+//
+// What is asked of the daemon's pages, and what they give: the same pages on the metrics port
+// (HTTP/1.1, http_server.h) and in the HTTP/3 window (http3/).
+#ifndef OVERLAY_SERVER_HTTP_PAGE_H_
+#define OVERLAY_SERVER_HTTP_PAGE_H_
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "flood/base/bytes.h"
+
+namespace overlay::server {
+
+struct HttpRequest {
+  std::string path;   // decoded, without the query: "/peers"
+  std::string query;  // what follows '?', as it came; may be empty
+  std::string if_none_match;
+  std::string accept_encoding;
+};
+
+struct HttpPage {
+  int status = 200;
+  std::string content_type;
+  std::string body;
+  // Instead of `body`, where the bytes are shared: they are sent as they are, without a copy.
+  Bytes payload = {};
+  // Beyond Content-Type and Content-Length, names in lower case.
+  std::vector<std::pair<std::string, std::string>> headers = {};
+};
+
+struct HttpRoute {
+  // "/metrics", itself only; "/txsets/", everything below it.
+  std::string path;
+  // Any thread, several at once. May wait some 100 ms for the loop.
+  std::function<HttpPage(const HttpRequest&)> page;
+};
+
+}  // namespace overlay::server
+
+#endif  // OVERLAY_SERVER_HTTP_PAGE_H_
