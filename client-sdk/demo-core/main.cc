@@ -10,6 +10,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <string>
@@ -27,6 +28,7 @@ constexpr std::string_view kUsage =
   --daemon TARGET        the daemon's core API: unix:PATH or IP:PORT
   --network PASSPHRASE   of the network
   --seed S...            the validator's key
+  --seed-file FILE       or a file with it, as overlayd keygen makes
   --quorum-set SET       THRESHOLD,G...,(THRESHOLD,G...): members, and inner sets in brackets
   --peers HOST:PORT,...  peers that the daemon shall keep
   --ledger-ms MS         a ledger every so often (1000)
@@ -36,7 +38,7 @@ constexpr std::string_view kUsage =
   --transactions FILE    records (.xdr.gz) to take them from; else they are generated
   --tx-first N           this core's first number of transactions (0)
   --tx-stride N          cores that share the numbers (1)
-  --sequence-base N      sequence number of transaction 0 (1)
+  --sequence-base N      sequence number of transaction 0 (1); "clock": one that no earlier life used
   --seconds S            end after so long (never)
   --report FILE|FD       JSON lines, see report.h
   --rejoin               an earlier life of this core may have voted
@@ -58,6 +60,22 @@ struct Arguments {
   double seconds = 0;
   bool control = false;
 };
+
+// False: the file cannot be read, or its first word is no secret seed.
+bool ReadSeedFile(const std::string& path, SecretSeed* out) {
+  std::ifstream file(path);
+  std::string word;
+  if (!(file >> word)) return false;
+  const absl::StatusOr<SecretSeed> seed = SecretSeedFromStrkey(word);
+  if (seed.ok()) *out = *seed;
+  return seed.ok();
+}
+
+// Room for 16 million transactions in each second since an earlier life began.
+int64_t SequenceBaseNow() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count() << 24;
+}
 
 absl::Status Wrong(std::string_view flag, std::string_view value, std::string_view expected) {
   return absl::InvalidArgumentError(fmt::format("{}: \"{}\", expected {}", flag, value, expected));
@@ -120,6 +138,9 @@ std::map<std::string_view, Flag> FlagsOf(Arguments& out) {
                         if (seed.ok()) core.seed = *seed;
                         return seed.ok();
                       }}},
+      {"--seed-file",
+       Flag{"a file with a secret seed, S...",
+            [&core](const std::string& value) { return ReadSeedFile(value, &core.seed); }}},
       {"--quorum-set", Flag{"THRESHOLD,G...,(THRESHOLD,G...)",
                             [&core](const std::string& value) {
                               const auto set = ParseQuorumSet(value);
@@ -145,7 +166,15 @@ std::map<std::string_view, Flag> FlagsOf(Arguments& out) {
       {"--transactions", text(core.transactions.file)},
       {"--tx-first", count(core.transactions.first, 1'000'000'000)},
       {"--tx-stride", count(core.transactions.stride, 1'000'000)},
-      {"--sequence-base", count(core.transactions.sequence_base, INT64_MAX / 2)},
+      {"--sequence-base", Flag{"a number, or clock",
+                               [&core](const std::string& value) {
+                                 int64_t& base = core.transactions.sequence_base;
+                                 if (value != "clock") {
+                                   return ParseNumber<int64_t>(value, 0, INT64_MAX / 2, &base);
+                                 }
+                                 base = SequenceBaseNow();
+                                 return true;
+                               }}},
       {"--resume", count(core.resume_slot, UINT64_MAX / 2)},
       {"--seconds", count(out.seconds, 1e6)},
       {"--report", text(out.report)},
