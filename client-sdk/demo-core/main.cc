@@ -38,7 +38,7 @@ constexpr std::string_view kUsage =
   --transactions FILE    records (.xdr.gz) to take them from; else they are generated
   --tx-first N           this core's first number of transactions (0)
   --tx-stride N          cores that share the numbers (1)
-  --sequence-base N      sequence number of transaction 0 (1); "clock": one that no earlier life used
+  --sequence-base N      sequence number of transaction 0 (1); "clock": not used by earlier lives
   --seconds S            end after so long (never)
   --report FILE|FD       JSON lines, see report.h
   --rejoin               an earlier life of this core may have voted
