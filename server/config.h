@@ -31,6 +31,7 @@
 #include "flood/base/limits.h"
 #include "flood/base/socket_address.h"
 #include "flood/core_io.h"
+#include "server/health.h"
 
 namespace overlay::server {
 
@@ -66,6 +67,8 @@ struct Config {
   std::string operator_tls_key;
   std::string operator_tls_client_ca;
   std::string metrics_listen;  // empty: no metrics server
+  bool ready_core = HealthNeeds{}.core;
+  size_t ready_peers_min = HealthNeeds{}.peers_min;
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;
   Limits limits;

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "proto/json/json_object.h"
 #include "server/daemon_impl.h"
 #include "server/descriptors.h"
 #include "server/port_holder.h"
@@ -22,7 +23,6 @@
 namespace overlay::server {
 namespace {
 
-constexpr auto kScrapePatience = std::chrono::milliseconds(1000);
 constexpr auto kLastSavePatience = std::chrono::milliseconds(100);
 
 uint64_t SecretRandom() {
@@ -30,15 +30,6 @@ uint64_t SecretRandom() {
   // Never fails once the kernel's pool is ready, which it is before any user process here.
   OVERLAY_CHECK(getrandom(&value, sizeof(value), 0) == static_cast<ssize_t>(sizeof(value)));
   return value;
-}
-
-std::string JsonText(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "\"";
 }
 
 }  // namespace
@@ -90,7 +81,7 @@ absl::Status Daemon::Impl::Start() {
   if (absl::Status status = StartSignals(); !status.ok()) return status;
   if (absl::Status status = StartPeers(*seed); !status.ok()) return status;
   if (absl::Status status = StartPeerFile(); !status.ok()) return status;
-  if (absl::Status status = StartMetrics(); !status.ok()) return status;
+  if (absl::Status status = StartPages(); !status.ok()) return status;
   if (absl::Status status = StartApi(); !status.ok()) return status;
   loop_->SetTurnHandler([this](Time now) { return Turn(now); });
   started_ = loop_->ReadClock();
@@ -249,12 +240,21 @@ absl::Status Daemon::Impl::StartApi() {
   return gate_->Start(connections, [this](size_t at, int fd) { server_->Adopt(at, fd); });
 }
 
-absl::Status Daemon::Impl::StartMetrics() {
+absl::Status Daemon::Impl::StartPages() {
   if (config_.metrics_listen.empty()) return absl::OkStatus();
-  exchange_ = std::make_unique<MetricsExchange>([this] { loop_->waker().Wake(); });
+  desk_ = std::make_unique<LoopDesk>([this] { loop_->waker().Wake(); });
+  const PageSources sources{.status = [this](Time now) { return Status(now); },
+                            .peers = [this](Time now) { return ListPeers(now); },
+                            .metrics =
+                                [this](Time now) {
+                                  ++stats_.scrapes;
+                                  return CollectMetrics(Sources(now));
+                                },
+                            .health = [this](Time) { return CheckHealth(needs(), facts()); },
+                            .read_clock = [] { return transport::EventLoop::ReadMonotonic(); }};
+  pulse_.turned = loop_->ReadClock();
   absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-      *SocketAddress::Parse(config_.metrics_listen),
-      {{"/metrics", [this] { return MetricsHttpPage(*exchange_, kScrapePatience); }}});
+      *SocketAddress::Parse(config_.metrics_listen), MakePages(desk_.get(), &pulse_, sources));
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   metrics_address_ = http_->address().ToString();
@@ -262,14 +262,12 @@ absl::Status Daemon::Impl::StartMetrics() {
 }
 
 std::string Daemon::Impl::ReadyLine() const {
-  return fmt::format(
-      R"({{"event":"ready","node":{},"version":{},"pid":{},"peer":{},)"
-      R"("api":{},"operator":{},"metrics":{}}})",
-      JsonText(ToStrkey(self_)), JsonText(OVERLAY_VERSION), getpid(),
-      JsonText(socket_->local_address().ToString()),
-      JsonText(BoundAddress(config_.api_listen, ports_[0])),
-      JsonText(BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0)),
-      JsonText(metrics_address_));
+  JsonObject line;
+  line.Text("event", "ready").Text("node", ToStrkey(self_)).Text("version", OVERLAY_VERSION);
+  line.Number("pid", getpid()).Text("peer", socket_->local_address().ToString());
+  line.Text("api", BoundAddress(config_.api_listen, ports_[0]));
+  line.Text("operator", BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0));
+  return line.Text("metrics", metrics_address_).Done();
 }
 
 void Daemon::Impl::Run() {
@@ -332,6 +330,8 @@ void Daemon::Impl::Reload(Time now) {
   config_.peers_outbound = fresh->peers_outbound;
   config_.peers_newcomers = fresh->peers_newcomers;
   config_.peers_closed = fresh->peers_closed;
+  config_.ready_core = fresh->ready_core;
+  config_.ready_peers_min = fresh->ready_peers_min;
   if (config_.log_level != fresh->log_level) {  // else what an operator has set stays
     config_.log_level = fresh->log_level;
     log_.SetLevel(*LogLevelFromName(config_.log_level));

@@ -22,14 +22,17 @@
 #include "server/core_sessions.h"
 #include "server/daemon.h"
 #include "server/drain.h"
+#include "server/health.h"
 #include "server/health_service.h"
 #include "server/http_server.h"
 #include "server/listeners.h"
 #include "server/log.h"
+#include "server/loop_desk.h"
 #include "server/metrics.h"
 #include "server/node_driver.h"
 #include "server/operator_report.h"
 #include "server/operator_service.h"
+#include "server/pages.h"
 #include "server/peer_saver.h"
 #include "transport/dns_resolver.h"
 #include "transport/event_loop.h"
@@ -83,7 +86,7 @@ class Daemon::Impl : public OperatorSource {
   absl::Status StartSignals();
   absl::Status StartPeers(const SecretSeed& seed);
   absl::Status StartApi();
-  absl::Status StartMetrics();
+  absl::Status StartPages();
   absl::Status StartPeerFile();
   void Reload(Time now);
   void ConfigureFromFile(Time now);
@@ -97,6 +100,9 @@ class Daemon::Impl : public OperatorSource {
   void LogSharedKeys(Time now);
   void LogClocks(Time now);
   MetricSources Sources(Time now);
+  HealthNeeds needs() const { return {config_.ready_core, config_.ready_peers_min}; }
+  HealthFacts facts();
+  void UpdateHealth(Time now);
   // The node's answer, as the status of the call that asked.
   grpc::Status Ask(Time now, flood::CoreInput input, std::string_view field,
                    std::string_view not_found);
@@ -125,8 +131,9 @@ class Daemon::Impl : public OperatorSource {
   HealthService health_;
   std::unique_ptr<RpcServer> server_;
   std::unique_ptr<ApiGate> gate_;
-  std::vector<int> ports_;  // of the listeners; 0: a unix socket
-  std::unique_ptr<MetricsExchange> exchange_;
+  std::vector<int> ports_;          // of the listeners; 0: a unix socket
+  std::unique_ptr<LoopDesk> desk_;  // none: there are no pages
+  LoopPulse pulse_;
   std::unique_ptr<HttpServer> http_;
   std::thread http_stopper_;
   std::string metrics_address_;
@@ -135,6 +142,7 @@ class Daemon::Impl : public OperatorSource {
   Drain drain_;
   Time started_{};
   uint64_t keys_shared_ = 0;  // that were logged
+  bool started_turning_ = false;
   bool watching_writable_ = false;
   bool more_datagrams_ = false;
   Time wall_due_{};

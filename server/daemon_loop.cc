@@ -50,6 +50,7 @@ void Daemon::Impl::OnUdp(Time now, transport::FdReady ready) {
 
 std::optional<Time> Daemon::Impl::Turn(Time now) {
   ++stats_.turns;
+  pulse_.turned.store(now);
   // Again and again, because somebody may set the clock.
   if (now >= wall_due_) {
     wall_due_ = now + std::chrono::seconds(1);
@@ -69,10 +70,8 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
   driver_->Settle(now);
   next = Earlier(next, Write(now));
   sessions_->OnTurn(now);
-  if (exchange_ != nullptr && exchange_->IsWanted()) {
-    ++stats_.scrapes;
-    exchange_->Answer(CollectMetrics(Sources(now)));
-  }
+  UpdateHealth(now);
+  if (desk_ != nullptr && desk_->AnswerOne(now)) next = now;
   if (const auto said = LibraryLog::Take()) {
     log_.EventLimited(now, LogLevel::kWarning, "library",
                       {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
@@ -114,6 +113,23 @@ std::optional<Time> Daemon::Impl::Write(Time now) {
   return std::nullopt;
 }
 
+HealthFacts Daemon::Impl::facts() {
+  return {.started = started_turning_,
+          .draining = drain_.has_begun(),
+          .core_attached = sessions_->core() != nullptr,
+          .peers_connected = driver_->node_stats().peers.connected};
+}
+
+void Daemon::Impl::UpdateHealth(Time now) {
+  started_turning_ = true;
+  const bool ready = IsReady(needs(), facts());
+  if (ready == health_.is_ready()) return;
+  health_.SetReady(now, ready);
+  const std::string why = WhyNotReady(CheckHealth(needs(), facts()));
+  log_.EventLimited(now, LogLevel::kInfo, "readiness",
+                    {{"ready", ready ? "true" : "false"}, {"why", why}});
+}
+
 void Daemon::Impl::LogSharedKeys(Time now) {
   const transport::TransportStats& stats = transport_->stats();
   if (stats.keys_shared == keys_shared_) return;
@@ -146,11 +162,12 @@ void Daemon::Impl::StartDrain(Time now, std::string_view why) {
   if (!drain_.Begin(now)) return;
   log_.Event(LogLevel::kInfo, "draining", {{"why", std::string(why)}});
   health_.SetNotServing(now);
+  UpdateHealth(now);
   sessions_->StartDrain();
   driver_->OnDrain(now);
   transport_->StartDrain(now, "shutting down", kRedialAfter);
-  if (exchange_ != nullptr) {
-    exchange_->Stop();
+  if (desk_ != nullptr) {
+    desk_->Stop();
     http_stopper_ = std::thread([this] { http_.reset(); });
   }
 }

@@ -31,6 +31,7 @@ MetricSources Daemon::Impl::Sources(Time now) {
   sources.daemon = &stats_;
   sources.clocks = transport_->Clocks();
   sources.core_attached = sessions_->core() != nullptr;
+  sources.ready = health_.is_ready();
   sources.observers = sessions_->observer_count();
   sources.calls = server_->call_count();
   sources.gate = &gate_->counters();
@@ -52,6 +53,8 @@ v1::StatusResponse Daemon::Impl::Status(Time now) {
       BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0));
   status.set_metrics_address(metrics_address_);
   status.set_draining(drain_.has_begun());
+  status.set_ready(IsReady(needs(), facts()));
+  status.set_not_ready(WhyNotReady(CheckHealth(needs(), facts())));
   return status;
 }
 

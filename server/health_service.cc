@@ -24,14 +24,14 @@ class HealthCheck : public RpcHandler {
           {grpc::StatusCode::INVALID_ARGUMENT, "not a HealthCheckRequest in protobuf's encoding"});
       return;
     }
-    if (!HealthService::IsKnown(request.service())) {
+    const std::optional<bool> serving = service_.IsServing(request.service());
+    if (!serving) {
       call_.Finish({grpc::StatusCode::NOT_FOUND,
                     fmt::format("service: \"{}\" is unknown", request.service().substr(0, 64))});
       return;
     }
     HealthCheckResponse response;
-    response.set_status(service_.is_serving() ? HealthCheckResponse::SERVING
-                                              : HealthCheckResponse::NOT_SERVING);
+    response.set_status(*serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
     call_.WriteAndFinish(Encode(response), grpc::Status::OK);
   }
   void OnHalfClosed(Time /*now*/) override {
@@ -59,7 +59,7 @@ class HealthWatch : public RpcHandler {
       return;
     }
     asked_ = true;
-    known_ = HealthService::IsKnown(request.service());
+    asked_for_ = request.service();
     service_.watches_.insert(this);
     Tell();
   }
@@ -76,10 +76,13 @@ class HealthWatch : public RpcHandler {
       tell_again_ = true;
       return;
     }
+    const std::optional<bool> serving = service_.IsServing(asked_for_);
+    const auto status = !serving   ? HealthCheckResponse::SERVICE_UNKNOWN
+                        : *serving ? HealthCheckResponse::SERVING
+                                   : HealthCheckResponse::NOT_SERVING;
+    if (std::exchange(told_, status) == status) return;
     HealthCheckResponse response;
-    response.set_status(!known_                 ? HealthCheckResponse::SERVICE_UNKNOWN
-                        : service_.is_serving() ? HealthCheckResponse::SERVING
-                                                : HealthCheckResponse::NOT_SERVING);
+    response.set_status(status);
     call_.Write(Encode(response));
   }
 
@@ -87,7 +90,8 @@ class HealthWatch : public RpcHandler {
   HealthService& service_;
   RpcCall& call_;
   bool asked_ = false;
-  bool known_ = false;
+  std::string asked_for_;
+  std::optional<HealthCheckResponse::ServingStatus> told_;
   bool tell_again_ = false;
 };
 
@@ -101,12 +105,22 @@ std::vector<RpcMethod> HealthService::Methods() {
 }
 
 void HealthService::SetNotServing(Time /*now*/) {
-  if (!std::exchange(serving_, false)) return;
+  serving_ = false;
   for (HealthWatch* watch : watches_) watch->Tell();
 }
 
-bool HealthService::IsKnown(std::string_view service) {
-  return service.empty() || service == "overlay.v1.Core" || service == "overlay.v1.Operator";
+void HealthService::SetReady(Time /*now*/, bool ready) {
+  ready_ = ready;
+  for (HealthWatch* watch : watches_) watch->Tell();
+}
+
+std::optional<bool> HealthService::IsServing(std::string_view service) const {
+  if (service.empty() || service == "overlay.v1.Core" || service == "overlay.v1.Operator") {
+    return serving_;
+  }
+  if (service == "readyz") return ready_;
+  if (service == "livez" || service == "startupz") return true;
+  return std::nullopt;
 }
 
 }  // namespace overlay::server

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,10 +16,10 @@
 namespace overlay::server {
 
 struct HttpRequest {
-  std::string path;   // decoded, without the query: "/peers"
-  std::string query;  // what follows '?', as it came; may be empty
-  std::string if_none_match;
-  std::string accept_encoding;
+  std::string path;        // decoded, without the query: "/peers"
+  std::string query = {};  // what follows '?', as it came
+  std::string if_none_match = {};
+  std::string accept_encoding = {};
 };
 
 struct HttpPage {
@@ -37,6 +38,13 @@ struct HttpRoute {
   // Any thread, several at once. May wait some 100 ms for the loop.
   std::function<HttpPage(const HttpRequest&)> page;
 };
+
+// The page of the first route that fits, or what is wrong: 400 (a path that is none), 404, 405. A
+// HEAD gets what a GET would, whose body the server leaves out.
+HttpPage ServePage(const std::vector<HttpRoute>& routes, std::string_view method,
+                   const HttpRequest& request);
+// "Not Found".
+std::string_view StatusText(int status);
 
 }  // namespace overlay::server
 

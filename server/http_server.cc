@@ -1,6 +1,6 @@
 #include "server/http_server.h"
 
-#include <CivetServer.h>
+#include <civetweb.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -14,23 +14,34 @@
 namespace overlay::server {
 namespace {
 
-class RouteHandler : public CivetHandler {
- public:
-  explicit RouteHandler(std::function<HttpPage()> page) : page_(std::move(page)) {}
-  bool handleGet(CivetServer* /*server*/, struct mg_connection* connection) override {
-    const HttpPage page = page_();
-    const std::string head = fmt::format(
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        page.status, page.status == 200 ? "OK" : "Service Unavailable", page.content_type,
-        page.body.size());
-    mg_write(connection, head.data(), head.size());
-    mg_write(connection, page.body.data(), page.body.size());
-    return true;
-  }
+// What a header says; empty: it is not there.
+std::string HeaderOf(const mg_connection* connection, const char* name) {
+  const char* const value = mg_get_header(connection, name);
+  return value == nullptr ? "" : value;
+}
 
- private:
-  const std::function<HttpPage()> page_;
-};
+// Of every request, before CivetWeb does anything of its own.
+int OnRequest(mg_connection* connection) {
+  const mg_request_info& info = *mg_get_request_info(connection);
+  HttpRequest request;
+  if (info.local_uri != nullptr) request.path = info.local_uri;
+  if (info.query_string != nullptr) request.query = info.query_string;
+  request.if_none_match = HeaderOf(connection, "If-None-Match");
+  request.accept_encoding = HeaderOf(connection, "Accept-Encoding");
+  const std::string_view method = info.request_method;
+  const auto& routes =
+      *static_cast<const std::vector<HttpRoute>*>(mg_get_user_data(mg_get_context(connection)));
+  const HttpPage page = ServePage(routes, method, request);
+  const std::string_view body = page.payload.empty() ? page.body : page.payload.view();
+  std::string head =
+      fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n", page.status,
+                  StatusText(page.status), page.content_type, body.size());
+  for (const auto& [name, value] : page.headers) head += fmt::format("{}: {}\r\n", name, value);
+  head += "Connection: close\r\n\r\n";
+  mg_write(connection, head.data(), head.size());
+  if (method != "HEAD") mg_write(connection, body.data(), body.size());
+  return page.status;
+}
 
 // Connects and hangs up; an error means that nothing sleeps there. By the address's own family: a
 // kernel may have no IPv6, and a socket of IPv6 may listen for nothing else.
@@ -60,8 +71,8 @@ void Poke(const SocketAddress& address) {
 
 struct HttpServer::Impl {
   SocketAddress address;
-  std::vector<std::unique_ptr<RouteHandler>> handlers;
-  std::unique_ptr<CivetServer> server;
+  std::vector<HttpRoute> routes;
+  mg_context* server = nullptr;
 };
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -70,29 +81,22 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const SocketAddres
                                                               std::vector<HttpRoute> routes) {
   auto impl = std::make_unique<Impl>();
   impl->address = address;
-  const std::vector<std::string> options = {"listening_ports",
-                                            address.ToString(),
-                                            "num_threads",
-                                            "2",
-                                            "request_timeout_ms",
-                                            "5000",
-                                            "enable_directory_listing",
-                                            "no"};
-  try {
-    impl->server = std::make_unique<CivetServer>(options);
-  } catch (const CivetException&) {
-    impl->server = nullptr;
-  }
-  if (impl->server == nullptr || impl->server->getContext() == nullptr) {
+  impl->routes = std::move(routes);
+  const std::string listen = impl->address.ToString();
+  const char* options[] = {"listening_ports",    listen.c_str(), "num_threads", "8",
+                           "request_timeout_ms", "2000",         nullptr};
+  mg_callbacks callbacks{};
+  callbacks.begin_request = &OnRequest;
+  impl->server = mg_start(&callbacks, &impl->routes, options);
+  if (impl->server == nullptr) {
     return absl::FailedPreconditionError(
-        fmt::format("cannot listen on {} for metrics: in use, or not an address of this machine",
-                    address.ToString()));
+        fmt::format("cannot listen on {} for metrics.listen: in use, or not an address of this "
+                    "machine",
+                    listen));
   }
-  const std::vector<struct mg_server_port> ports = impl->server->getListeningPortsFull();
-  if (!ports.empty()) impl->address.port = static_cast<uint16_t>(ports[0].port);
-  for (HttpRoute& route : routes) {
-    impl->handlers.push_back(std::make_unique<RouteHandler>(std::move(route.page)));
-    impl->server->addHandler(route.path, *impl->handlers.back());
+  mg_server_port port{};
+  if (mg_get_server_ports(impl->server, 1, &port) > 0) {
+    impl->address.port = static_cast<uint16_t>(port.port);
   }
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
@@ -100,7 +104,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const SocketAddres
 HttpServer::~HttpServer() {
   std::atomic<bool> closed{false};
   std::thread closer([&] {
-    impl_->server->close();
+    mg_stop(impl_->server);
     closed.store(true);
   });
   // The first connection may come before close() has begun to wait, so it is repeated until it is

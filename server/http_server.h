@@ -1,31 +1,22 @@
 // server/http_server.h
 //
-// A small HTTP server for pages that others may read: /metrics now.
+// A small HTTP/1.1 server for pages that others may read. Each request has a connection of its own.
 //
-// Threads  CivetWeb's own (2 workers and a listener). A page's function runs on one of them.
+// Bounds   8 requests at once and 20 that wait; who has not said within 2 s what he wants is cut
+//          off, so that nobody keeps the probes of a supervisor out for longer.
+// Threads  CivetWeb's own (8 workers and a listener). A page's function runs on one of them.
 // Not here TLS, authentication: bind it to where only those can reach it who may.
 #ifndef OVERLAY_SERVER_HTTP_SERVER_H_
 #define OVERLAY_SERVER_HTTP_SERVER_H_
 
-#include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "flood/base/socket_address.h"
+#include "server/http_page.h"
 
 namespace overlay::server {
-
-struct HttpPage {
-  int status = 200;
-  std::string content_type;
-  std::string body;
-};
-struct HttpRoute {
-  std::string path;  // "/metrics"
-  std::function<HttpPage()> page;
-};
 
 class HttpServer {
  public:

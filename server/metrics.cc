@@ -281,6 +281,8 @@ void AddCompute(std::vector<MetricDefinition>& m) {
 }
 
 void AddCore(std::vector<MetricDefinition>& m) {
+  m.push_back(Gauge("overlay_core_ready_count", "1: ready, as `/readyz` says it.", "",
+                    [](const MetricSources& s) { return s.ready ? 1 : 0; }));
   m.push_back(Gauge("overlay_core_attached_count", "Cores attached: 0 or 1.", "",
                     [](const MetricSources& s) { return s.core_attached ? 1 : 0; }));
   m.push_back(Gauge("overlay_core_observers_count", "Observers attached.", "",
@@ -426,47 +428,6 @@ std::string MetricsPage() {
       "| flood.tx-batch-size | Announcements over messages of class control, "
       "`overlay_tx_announcements_total` / `overlay_wire_class_messages_total`. |\n";
   return page;
-}
-
-std::optional<std::vector<MetricFamily>> MetricsExchange::Ask(std::chrono::milliseconds patience) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  if (stopped_) return std::nullopt;
-  const uint64_t mine = ++asked_;
-  lock.unlock();
-  wake_();
-  lock.lock();
-  answered_.wait_for(lock, patience, [&] { return stopped_ || answers_ >= mine; });
-  if (answers_ < mine) return std::nullopt;
-  return families_;
-}
-
-bool MetricsExchange::IsWanted() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return asked_ > answers_;
-}
-
-void MetricsExchange::Answer(std::vector<MetricFamily> families) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    answers_ = asked_;
-    families_ = std::move(families);
-  }
-  answered_.notify_all();
-}
-
-HttpPage MetricsHttpPage(MetricsExchange& exchange, std::chrono::milliseconds patience) {
-  const std::optional<std::vector<MetricFamily>> families = exchange.Ask(patience);
-  if (!families) return {503, "text/plain", "the daemon did not answer in time\n"};
-  return {200, "text/plain; version=0.0.4; charset=utf-8",
-          prometheus::TextSerializer().Serialize(*families)};
-}
-
-void MetricsExchange::Stop() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopped_ = true;
-  }
-  answered_.notify_all();
 }
 
 }  // namespace overlay::server

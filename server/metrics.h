@@ -10,16 +10,13 @@
 //       numbers.
 //
 // Cost     some 150 samples: 50 us of the loop and 0.3 ms of the HTTP thread a scrape.
-// Threads  Collect: the loop. MetricsExchange: any thread asks, the loop answers.
+// Threads  the loop.
 #ifndef OVERLAY_SERVER_METRICS_H_
 #define OVERLAY_SERVER_METRICS_H_
 
 #include <prometheus/metric_family.h>
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +25,6 @@
 #include "server/api_gate.h"
 #include "server/core_sessions.h"
 #include "server/daemon_stats.h"
-#include "server/http_server.h"
 #include "transport/clock_offset.h"
 #include "transport/quic_endpoint.h"
 #include "transport/transport_types.h"
@@ -51,6 +47,7 @@ struct MetricSources {
   const DaemonStats* daemon = nullptr;
   transport::PeerClocks clocks;
   bool core_attached = false;
+  bool ready = false;
   uint64_t observers = 0;
   uint64_t calls = 0;
   const ApiGateCounters* gate = nullptr;
@@ -71,30 +68,6 @@ const std::vector<MetricDefinition>& MetricDefinitions();
 std::vector<prometheus::MetricFamily> CollectMetrics(const MetricSources& sources);
 // docs/metrics.md, whole.
 std::string MetricsPage();
-
-// A scrape crosses to the loop and back.
-class MetricsExchange {
- public:
-  explicit MetricsExchange(std::function<void()> wake) : wake_(std::move(wake)) {}
-  // Any thread but the loop's. nullopt: the loop did not answer in time, or is stopping.
-  std::optional<std::vector<prometheus::MetricFamily>> Ask(std::chrono::milliseconds patience);
-  // On the loop.
-  bool IsWanted();
-  void Answer(std::vector<prometheus::MetricFamily> families);
-  void Stop();
-
- private:
-  const std::function<void()> wake_;
-  std::mutex mutex_;
-  std::condition_variable answered_;
-  uint64_t asked_ = 0;  // guarded by mutex_, as what follows
-  uint64_t answers_ = 0;
-  bool stopped_ = false;
-  std::vector<prometheus::MetricFamily> families_;
-};
-
-// The page /metrics: 503 when the loop does not answer.
-HttpPage MetricsHttpPage(MetricsExchange& exchange, std::chrono::milliseconds patience);
 
 }  // namespace overlay::server
 

@@ -82,7 +82,7 @@ Setting Listen(std::string name, std::string default_text, std::string descripti
 Setting Flag(std::string name, std::string description, bool Config::*member) {
   return {.name = std::move(name),
           .type = SettingType::kBool,
-          .default_text = "false",
+          .default_text = Config{}.*member ? "true" : "false",
           .expected = "true or false",
           .description = std::move(description),
           .apply = [member](Config& config, const Values& values) {
@@ -338,6 +338,11 @@ std::vector<Setting> MakeSettings() {
   s.push_back(Listen("metrics.listen", "",
                      "Where Prometheus scrapes `/metrics`, over HTTP. Nothing: nowhere.",
                      &Config::metrics_listen, true, false));
+  s.push_back(Live(
+      Flag("ready.core", "`/readyz` says no while no core is attached.", &Config::ready_core)));
+  s.push_back(
+      Live(Number("ready.peers_min", "`/readyz` says no while fewer peers than that are connected.",
+                  10000, &Config::ready_peers_min)));
   s.push_back(Live({.name = "log.level",
                     .type = SettingType::kChoice,
                     .default_text = "info",

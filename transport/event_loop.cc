@@ -36,12 +36,6 @@ absl::Status SystemError(const char* what, int error) {
   return absl::InternalError(message);
 }
 
-Time ReadMonotonic() {
-  timespec ts;
-  OVERLAY_CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
-  return Time(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));
-}
-
 }  // namespace
 
 void LoopWaker::Wake() {
@@ -78,6 +72,12 @@ EventLoop::~EventLoop() {
   for (const int fd : {wake_fd_, timer_fd_, epoll_fd_}) {
     if (fd >= 0) close(fd);
   }
+}
+
+Time EventLoop::ReadMonotonic() {
+  timespec ts;
+  OVERLAY_CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+  return Time(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));
 }
 
 Time EventLoop::ReadClock() {

@@ -78,6 +78,8 @@ class EventLoop {
   // Reads the clock within a turn: for measuring, and after a step that took long. Also moves
   // now().
   Time ReadClock();
+  // The same clock, for other threads.
+  static Time ReadMonotonic();
   static WallTime ReadWallClock();
 
   // Watches a descriptor, or changes what it is watched for. The loop does not own it: unwatch

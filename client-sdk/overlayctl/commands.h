@@ -29,6 +29,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const Arguments& arguments, const std
 absl::Status CheckReachable(const Arguments& arguments);
 
 std::string HexText(std::string_view bytes);
+// For terminals: what a peer calls itself must not move the cursor.
+std::string Printable(std::string_view text);
 void PrintLine(std::string_view text);
 
 }  // namespace overlay::ctl

@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "client-sdk/overlayctl/commands.h"
-#include "client-sdk/overlayctl/json.h"
 #include "flood/base/crypto.h"
 #include "flood/base/ids.h"
 #include "overlay/client.h"
+#include "proto/json/json_object.h"
 
 namespace overlay::ctl {
 namespace {

@@ -75,10 +75,4 @@ std::string Seconds(uint64_t ms) { return fmt::format("{:.1f} s", static_cast<do
 
 std::string Age(bool has, uint64_t ms) { return has ? Seconds(ms) + " ago" : "none yet"; }
 
-std::string Plain(const std::string& name) {
-  std::string out = name.substr(name.find('_') + 1);
-  for (char& c : out) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
-  return out;
-}
-
 }  // namespace overlay::ctl

@@ -15,8 +15,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client-sdk/overlayctl/arguments.h"
-#include "client-sdk/overlayctl/json.h"
 #include "overlay/v1/operator.grpc.pb.h"
+#include "proto/json/operator_json.h"
 
 namespace overlay::ctl {
 
@@ -49,8 +49,6 @@ absl::Status TraceSet(const Arguments& arguments, OperatorClient& client);
 
 std::string Seconds(uint64_t ms);  // "1.5 s"
 std::string Age(bool has, uint64_t ms);
-// An enumerator's name without its prefix, in lower case: "PLACE_POOLED" is "pooled".
-std::string Plain(const std::string& name);
 
 template <class Texts>
 std::vector<std::string> Quoted(const Texts& texts) {

@@ -85,8 +85,9 @@ int ServeBare(const std::string& folder) {
   builder.RegisterService(&service);
   const auto queue = builder.AddCompletionQueue();
   const auto server = builder.BuildAndStart();
-  const auto http = server::HttpServer::Start(SocketAddress::Loopback(0),
-                                              {{"/metrics", [] { return server::HttpPage{}; }}});
+  const auto http = server::HttpServer::Start(
+      SocketAddress::Loopback(0),
+      {{"/metrics", [](const server::HttpRequest&) { return server::HttpPage{}; }}});
   if (server == nullptr || !http.ok()) return 1;
   SayReady(address);
   void* tag = nullptr;

@@ -194,7 +194,7 @@ TEST_F(ConfigTest, ALiveSettingSaysSo) {
   }
   EXPECT_EQ(live, (std::vector<std::string>{"peers.known", "peers.preferred", "peers.outbound",
                                             "peers.inbound_max", "peers.newcomers", "peers.closed",
-                                            "log.level"}));
+                                            "ready.core", "ready.peers_min", "log.level"}));
   EXPECT_NE(SettingsHelp().find("Live: SIGHUP."), std::string::npos);
 }
 

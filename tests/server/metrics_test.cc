@@ -6,7 +6,6 @@
 #include <fstream>
 #include <set>
 #include <sstream>
-#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -109,25 +108,6 @@ TEST_F(Metrics, ThePageIsTheTable) {
   std::stringstream page;
   page << stream.rdbuf();
   EXPECT_EQ(page.str(), MetricsPage());
-}
-
-// A scrape waits for the loop's answer, and gives up when the loop stops.
-TEST_F(Metrics, ExchangeCrossesThreads) {
-  std::atomic<int> wakes{0};
-  MetricsExchange exchange([&] { wakes.fetch_add(1); });
-  EXPECT_FALSE(exchange.IsWanted());
-  std::thread scraper([&] {
-    const auto families = exchange.Ask(std::chrono::seconds(60));
-    ASSERT_TRUE(families);
-    EXPECT_EQ(families->size(), MetricDefinitions().size());
-  });
-  while (!exchange.IsWanted()) std::this_thread::yield();
-  exchange.Answer(CollectMetrics(sources_));
-  scraper.join();
-  EXPECT_EQ(wakes.load(), 1);
-  EXPECT_EQ(MetricsHttpPage(exchange, std::chrono::milliseconds(1)).status, 503);
-  exchange.Stop();
-  EXPECT_FALSE(exchange.Ask(std::chrono::seconds(60)));
 }
 
 }  // namespace

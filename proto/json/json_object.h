@@ -1,10 +1,10 @@
-// client-sdk/overlayctl/json.h
+// proto/json/json_object.h
 //
 // Builds one JSON object as text, fields in the order in which they are added. Text is escaped,
 // since much of it comes from peers; bytes that are not ASCII are kept only as escapes of their
 // values, so that the output is valid whatever a peer calls itself.
-#ifndef OVERLAY_CLIENT_SDK_OVERLAYCTL_JSON_H_
-#define OVERLAY_CLIENT_SDK_OVERLAYCTL_JSON_H_
+#ifndef OVERLAY_PROTO_JSON_JSON_OBJECT_H_
+#define OVERLAY_PROTO_JSON_JSON_OBJECT_H_
 
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace overlay::ctl {
+namespace overlay {
 
 inline std::string JsonText(std::string_view text) {
   std::string out = "\"";
@@ -59,13 +59,6 @@ class JsonObject {
   std::string text_;
 };
 
-// For terminals: what a peer calls itself must not move the cursor.
-inline std::string Printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += c >= 0x20 && c <= 0x7e ? c : '?';
-  return out;
-}
+}  // namespace overlay
 
-}  // namespace overlay::ctl
-
-#endif  // OVERLAY_CLIENT_SDK_OVERLAYCTL_JSON_H_
+#endif  // OVERLAY_PROTO_JSON_JSON_OBJECT_H_
