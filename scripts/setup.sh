@@ -18,7 +18,7 @@ BUILD_PACKAGES="
 PACKAGES="$BUILD_PACKAGES
   git clang llvm clang-tidy clang-format lld libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-grpcio python3-grpc-tools python3-venv openssl iproute2 dnsmasq-base util-linux procps
-  prometheus"
+  prometheus chromium chromium-driver"
 IMAGE_PACKAGES="buildah mmdebstrap"
 PACKAGE_PACKAGES="mmdebstrap dpkg-dev"
 K8S_PACKAGES="etcd-server"

@@ -7,6 +7,7 @@ const KEEP = 150;            // samples: five minutes
 const LATENCY_SAMPLES = 30;  // a minute of them
 const PEERS_SHOWN = 200;
 const PEERS_DRAWN = 64;
+const NAMED_MAX = 32;        // more names would lie on each other
 const SVG = 'http://www.w3.org/2000/svg';
 
 const byId = (id) => document.getElementById(id);
@@ -205,7 +206,8 @@ function drawTopology(peers) {
     } else {
       element(group, 'path', {d: `M${x - 5} ${y - 5}L${x + 5} ${y + 5}M${x - 5} ${y + 5}L${x + 5} ${y - 5}`});
     }
-    element(group, 'text', {x, y: y + 17}, (peer.preferred ? '★ ' : '') + shortKey(peer.peer));
+    const name = shown.length <= NAMED_MAX ? shortKey(peer.peer) : '';
+    element(group, 'text', {x, y: y + 17}, (peer.preferred ? '★ ' : '') + name);
   });
   element(svg, 'circle', {r: 9});
   element(svg, 'text', {y: 22}, 'this daemon');
