@@ -19,6 +19,9 @@ const char kHelp[] =
     "\n"
     "Of the operator (through the operator's listener):\n"
     "  status              what the daemon is and how it does\n"
+    "  doctor              checks key, core, peers, names, port, clock, traffic and kernel, and "
+    "says what\n"
+    "                      to do; exit 1 when something must be done\n"
     "  peers               every peer connected, being dialled, or configured\n"
     "  connect ADDR        dial host, host:port, [v6]:port or G...@host:port, and keep it\n"
     "  disconnect KEY|ADDR close the connection to the peer with that key, G..., or take back a "
@@ -54,6 +57,7 @@ const char kHelp[] =
     "  --passphrase TEXT   of the network; without it OVERLAY_NETWORK_PASSPHRASE, or what the "
     "operator's\n"
     "                      listener says\n"
+    "  --config FILE       doctor: checks that settings file, too, as overlayd check-config does\n"
     "  --quorum-set        fetch, set: a quorum set\n"
     "  -o FILE             fetch: save it there\n"
     "  --takeover          submit, fetch: end the session of the core that is attached\n"
@@ -73,8 +77,9 @@ struct CommandName {
   std::string_view operand;  // empty: none
   bool operand_optional;
 };
-constexpr std::array<CommandName, 16> kCommands = {{
+constexpr std::array<CommandName, 17> kCommands = {{
     {"status", Command::kStatus, "", false},
+    {"doctor", Command::kDoctor, "", false},
     {"peers", Command::kPeers, "", false},
     {"dns", Command::kNames, "", false},
     {"connect", Command::kConnect, "an address", false},
@@ -146,7 +151,7 @@ absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Argum
                      word == "--passphrase" || word == "-o" || word == "--events" ||
                      word == "--timeout" || word == "--tls-ca" || word == "--tls-cert" ||
                      word == "--tls-key" || word == "--tls-server-name" || word == "--for" ||
-                     word == "--reason";
+                     word == "--reason" || word == "--config";
   if (!known) return Wrong("option", word, "one that --help lists");
   if (*at + 1 == words.size()) return Wrong(word, "", "a value after it");
   const std::string& value = words[++*at];
@@ -154,6 +159,7 @@ absl::Status TakeOption(const std::vector<std::string>& words, size_t* at, Argum
   if (word == "--operator") out->operator_ = value;
   if (word == "--passphrase") out->passphrase = value;
   if (word == "-o") out->out_path = value;
+  if (word == "--config") out->config = value;
   if (word == "--tls-server-name") out->tls_server_name = value;
   for (const auto& [option, text] :
        {std::pair<std::string_view, std::string*>{"--tls-ca", &out->tls_ca},

@@ -17,6 +17,7 @@ namespace overlay::ctl {
 enum class Command {
   kHelp,
   kStatus,
+  kDoctor,
   kPeers,
   kNames,
   kConnect,
@@ -35,11 +36,12 @@ enum class Command {
 };
 // Whether it speaks to the operator's listener.
 constexpr bool IsOfOperator(Command command) {
-  return command == Command::kStatus || command == Command::kPeers || command == Command::kNames ||
-         command == Command::kConnect || command == Command::kDisconnect ||
-         command == Command::kBan || command == Command::kUnban || command == Command::kBans ||
-         command == Command::kDrain || command == Command::kLogLevel ||
-         command == Command::kTraceTransaction || command == Command::kTraceSet;
+  return command == Command::kStatus || command == Command::kDoctor || command == Command::kPeers ||
+         command == Command::kNames || command == Command::kConnect ||
+         command == Command::kDisconnect || command == Command::kBan ||
+         command == Command::kUnban || command == Command::kBans || command == Command::kDrain ||
+         command == Command::kLogLevel || command == Command::kTraceTransaction ||
+         command == Command::kTraceSet;
 }
 
 struct Arguments {
@@ -55,6 +57,7 @@ struct Arguments {
   std::string tls_server_name;
   std::string passphrase;  // empty: the daemon is asked
   std::string out_path;
+  std::string config;  // of doctor: the daemon's settings file
   std::chrono::seconds timeout{10};
   std::optional<std::chrono::seconds> ban_for = std::chrono::hours(24);  // none: without end
   std::string reason;                                                    // of a ban

@@ -18,6 +18,8 @@
 namespace overlay::ctl {
 
 absl::Status RunOperatorCommand(const Arguments& arguments);
+// FAILED_PRECONDITION: something is wrong, and has been printed.
+absl::Status RunDoctor(const Arguments& arguments);
 absl::Status RunCoreCommand(const Arguments& arguments);
 
 // The network that the daemon is of, from its operator's listener; 32 bytes.

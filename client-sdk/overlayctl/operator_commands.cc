@@ -268,6 +268,7 @@ absl::StatusOr<std::string> AskNetworkId(const Arguments& arguments) {
 }
 
 absl::Status RunOperatorCommand(const Arguments& arguments) {
+  if (arguments.command == Command::kDoctor) return RunDoctor(arguments);
   OperatorClient client(arguments);
   if (arguments.command == Command::kPeers) return Peers(arguments, client);
   if (arguments.command == Command::kNames) return Names(arguments, client);

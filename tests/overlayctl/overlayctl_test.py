@@ -106,6 +106,51 @@ class OverlayctlTest(unittest.TestCase):
         self.assertIn(self.first.key, text)
         self.assertIn("none is attached", text)
 
+    def findings(self, *words, code=1, path=None):
+        """What doctor finds, by what it looked at."""
+        done = subprocess.run([CTL, "--json", *words, "doctor"], capture_output=True, timeout=2 * PATIENCE,
+                              env=dict(ENVIRONMENT, PATH=path or ENVIRONMENT["PATH"]))
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        found = {}
+        for each in json.loads(done.stdout)["findings"]:
+            found.setdefault(each["what"], each)
+            self.assertEqual(each["remedy"] != "", each["verdict"] in ("warn", "fail"), each)
+        return found
+
+    def test_doctor_of_a_daemon_without_a_core(self):
+        found = self.findings("--operator", self.alone.operator)
+        self.assertEqual((found["core"]["verdict"], found["peers"]["verdict"]), ("fail", "fail"))
+        self.assertIn(self.alone.core, found["core"]["remedy"])
+        self.assertEqual((found["socket"]["verdict"], found["key"]["found"]), ("ok", self.alone.key))
+        limit = pathlib.Path("/proc/sys/net/core/rmem_max")
+        if limit.exists():
+            self.assertEqual(found["kernel buffers"]["found"], f"net.core.rmem_max is {limit.read_text().strip()}")
+        done = ctl("--operator", self.alone.operator, "doctor")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("fail     core            none is attached\n", done.stdout.decode())
+        self.assertRegex(done.stderr.decode(), r"overlayctl: 2 of \d+ checks failed")
+
+    def test_doctor_where_no_daemon_answers(self):
+        missing = f"unix:{self.folder.name}/nothing"
+        found = self.findings("--operator", missing)["socket"]
+        self.assertEqual((found["verdict"], found["found"]), ("fail", f"{missing[5:]}: No such file or directory"))
+        wrong = pathlib.Path(self.folder.name) / "file"
+        wrong.write_text("")
+        self.assertIn("is no socket", self.findings("--operator", f"unix:{wrong}")["socket"]["found"])
+        wrong_listener = self.findings("--daemon", self.alone.core)["socket"]
+        self.assertIn("is not the operator's listener", wrong_listener["found"])
+
+    def test_doctor_checks_the_settings(self):
+        config = pathlib.Path(self.folder.name) / "doctor.toml"
+        config.write_text("[peers]\noutbound = -3\n")
+        words = ("--operator", self.alone.operator, "--config", str(config))
+        programs = os.path.dirname(OVERLAYD) + ":/usr/bin:/bin"
+        found = self.findings(*words, path=programs)["settings"]
+        self.assertEqual(found["verdict"], "fail")
+        self.assertIn("peers.outbound: -3 is not legal, expected 0 to 1000", found["found"])
+        config.write_text(f'[network]\npassphrase = "x"\n[node]\nkey_file = "{self.folder.name}/alone.key"\n')
+        self.assertEqual(self.findings(*words, path=programs)["settings"]["verdict"], "ok")
+
     def test_peers_connect_disconnect_and_watch(self):
         watch = subprocess.Popen([CTL, "--daemon", self.first.core, "--passphrase", PASSPHRASE, "watch", "--json"],
                                  stdout=subprocess.PIPE, env=ENVIRONMENT)
