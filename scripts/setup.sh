@@ -77,19 +77,32 @@ add_backports() {
   printf '%s\nSuites: %s\n' "$stanza" "$suite" | as_root tee "$target" >/dev/null
 }
 
-# Debian's package of Prometheus enables and starts a service, which only a test of ours needs as a program:
-# its unit is masked beforehand, unless this machine has one already.
-mask_prometheus() {
-  local unit=/etc/systemd/system/prometheus.service
-  [ ! -e "$unit" ] && [ ! -L "$unit" ] || return 0
-  echo "setup: masking prometheus.service (systemctl unmask prometheus undoes it)"
-  as_root mkdir -p "${unit%/*}"
-  as_root ln -s /dev/null "$unit"
+# Packages that enable and start a service, of which only a program is needed here: PACKAGE:SERVICE.
+SERVICES="prometheus:prometheus etcd-server:etcd"
+
+# Masks the services of the packages among its arguments beforehand, unless this machine has one already.
+mask_services() {
+  local entry unit
+  for entry in $SERVICES; do
+    unit=/etc/systemd/system/${entry#*:}.service
+    case " $* " in
+      *" ${entry%:*} "*) [ ! -e "$unit" ] && [ ! -L "$unit" ] || continue ;;
+      *) continue ;;
+    esac
+    echo "setup: masking ${entry#*:}.service (systemctl unmask ${entry#*:} undoes it)"
+    as_root mkdir -p "${unit%/*}"
+    as_root ln -s /dev/null "$unit"
+  done
 }
 
 # The same for an init that reads rc folders.
-unlink_prometheus() {
-  [ ! -e /etc/init.d/prometheus ] || as_root update-rc.d prometheus disable >/dev/null 2>&1 || true
+unlink_services() {
+  local entry
+  for entry in $SERVICES; do
+    case " $* " in
+      *" ${entry%:*} "*) [ ! -e "/etc/init.d/${entry#*:}" ] || as_root update-rc.d "${entry#*:}" disable >/dev/null 2>&1 || true ;;
+    esac
+  done
 }
 
 main() {
@@ -150,7 +163,7 @@ main() {
 
   echo "setup: installing" $missing $missing_quic
   [ -z "$missing_quic" ] || [ -z "$backports" ] || add_backports "$backports"
-  case " $(echo $missing) " in *" prometheus "*) mask_prometheus ;; esac
+  mask_services $missing
   export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update -qq
   # shellcheck disable=SC2086
@@ -159,7 +172,7 @@ main() {
   [ -z "$missing_quic" ] ||
     as_root apt-get install -y -qq --no-install-recommends ${backports:+-t $backports} $missing_quic
   quic_is_new_enough || die "libngtcp2-dev is older than $NGTCP2_WANTED after the installation"
-  case " $(echo $missing) " in *" prometheus "*) unlink_prometheus ;; esac
+  unlink_services $missing
   missing=$(missing_of $PACKAGES)
   [ -z "$missing" ] || die "still missing after the installation:" $missing
 }
