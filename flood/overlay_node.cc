@@ -80,6 +80,13 @@ class OverlayNode::Impl {
   const PeerDirectory& directory() const { return directory_; }
   TxTrace TraceTransaction(const TxHash& hash) const { return tx_.Trace(hash); }
   SetTrace TraceSet(const SetKey& key) const { return sets_.Trace(key); }
+  std::optional<ServableSet> LookAtSet(const SetKey& key) const { return sets_.Look(key); }
+  void KeepSetFrame(Time now, const SetKey& key, Bytes frame, ActionList& out) {
+    const size_t begin = out.size();
+    sets_.KeepFrame(key, std::move(frame));
+    BoundMemory(now, out);
+    Settle(now, begin, out);
+  }
   void CheckInvariants() const;
 
  private:
@@ -640,6 +647,12 @@ TxTrace OverlayNode::TraceTransaction(const TxHash& hash) const {
   return impl_->TraceTransaction(hash);
 }
 SetTrace OverlayNode::TraceSet(const SetKey& key) const { return impl_->TraceSet(key); }
+std::optional<ServableSet> OverlayNode::LookAtSet(const SetKey& key) const {
+  return impl_->LookAtSet(key);
+}
+void OverlayNode::KeepSetFrame(Time now, const SetKey& key, Bytes frame, ActionList& out) {
+  impl_->KeepSetFrame(now, key, std::move(frame), out);
+}
 void OverlayNode::CheckInvariants() const { impl_->CheckInvariants(); }
 
 }  // namespace overlay::flood

@@ -49,6 +49,8 @@ namespace overlay::flood {
 // A step is one set, or at most 500 transactions: some 300 us.
 inline constexpr int kMemoryStepsPerTurn = 4;
 
+struct ServableSet;  // set_server.h
+
 struct NodeOptions {
   NodeKey self;
   uint16_t default_port = 11625;  // for configured peers without one
@@ -87,6 +89,12 @@ class OverlayNode {
   // Where it is; O(peers).
   TxTrace TraceTransaction(const TxHash& hash) const;
   SetTrace TraceSet(const SetKey& key) const;
+
+  // ---- sets of the cache, for readers beside the peers. nullopt: not held.
+  std::optional<ServableSet> LookAtSet(const SetKey& key) const;
+  // The frame that such a reader made; an empty one: it is not worth it. No effect unless the set
+  // may be compressed.
+  void KeepSetFrame(Time now, const SetKey& key, Bytes frame, ActionList& out);
   void CheckInvariants() const;  // O(state); tests and the simulator
 
  private:

@@ -41,6 +41,7 @@ std::optional<ServableSet> SetExchange::Look(const SetKey& key) const {
 
 void SetExchange::KeepFrame(const SetKey& key, Bytes frame) {
   tx_sets_.KeepFrame(key.hash, std::move(frame));
+  UpdateGauges();
 }
 
 void SetExchange::OnComputed(Time now, const Computed& computed, ActionList& out) {

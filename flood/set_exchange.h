@@ -82,6 +82,9 @@ class SetExchange : private SetShelf {
   std::optional<Time> NextDeadline() const;
 
   const Bytes* Find(const SetKey& key) const;
+  // SetShelf
+  std::optional<ServableSet> Look(const SetKey& key) const override;
+  void KeepFrame(const SetKey& key, Bytes frame) override;
   SetTrace Trace(const SetKey& key) const;  // O(peers)
   // ---- memory (R7)
   void SetMemoryPressed(bool pressed) { memory_pressed_ = pressed; }
@@ -103,10 +106,6 @@ class SetExchange : private SetShelf {
     absl::btree_map<SetKey, LedgerSeq> has;                     // have_sets_per_peer_max at most
     absl::btree_set<std::pair<LedgerSeq, SetKey>> has_by_slot;  // the same, by slot
   };
-
-  // SetShelf
-  std::optional<ServableSet> Look(const SetKey& key) const override;
-  void KeepFrame(const SetKey& key, Bytes frame) override;
 
   void Remember(Peer& peer, const SetKey& key, LedgerSeq slot);
   // A set has entered the cache: serve who waits, tell the peers, tell the core if it asked.

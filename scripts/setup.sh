@@ -22,7 +22,9 @@ PACKAGES="$BUILD_PACKAGES
 IMAGE_PACKAGES="buildah mmdebstrap"
 PACKAGE_PACKAGES="mmdebstrap dpkg-dev"
 K8S_PACKAGES="etcd-server"
-QUIC_PACKAGES="libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev"
+# Beside the libraries an HTTP/3 client that was not written here, for the tests.
+QUIC_BUILD_PACKAGES="libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev"
+QUIC_PACKAGES="$QUIC_BUILD_PACKAGES ngtcp2-client"
 NGTCP2_WANTED=1.11
 
 die() {
@@ -124,7 +126,10 @@ main() {
       ;;
     --list)
       case "${2:-}" in
-        build) PACKAGES=$BUILD_PACKAGES ;;
+        build)
+          PACKAGES=$BUILD_PACKAGES
+          QUIC_PACKAGES=$QUIC_BUILD_PACKAGES
+          ;;
         "") ;;
         *) die "--list '$2': build, or nothing" ;;
       esac

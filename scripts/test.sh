@@ -106,11 +106,11 @@ fuzz_of() {
 # The parts with threads, and those alone: everything else is one thread's.
 thread_tests() {
   local targets=() worst=0 target
-  for target in transport_test server_test; do
+  for target in transport_test server_test http3_test; do
     # All of it is read: a pipe that is closed early would count as a failure of ninja's.
     ninja -C build/tsan -t targets all | grep "^$target:" >/dev/null && targets+=("$target")
   done
-  if [ ${#targets[@]} -ne 2 ]; then
+  if [ ${#targets[@]} -ne 3 ]; then
     echo "the build has not the test programs with threads: ${targets[*]}"
     return 1
   fi
@@ -119,9 +119,10 @@ thread_tests() {
   local fixed_layout=()
   setarch -R true 2>/dev/null && fixed_layout=(setarch -R)
   for target in "${targets[@]}"; do
-    # Of transport only these parts are used by more than one thread.
+    # Of transport and the HTTP/3 window only these parts are used by more than one thread.
     local filter='*'
     [ "$target" != transport_test ] || filter='EventLoop*:Mailbox*:UdpSocket*'
+    [ "$target" != http3_test ] || filter='Http3Server*'
     TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1 second_deadlock_stack=1" \
       "${fixed_layout[@]}" "build/tsan/tests/$target" --gtest_brief=1 --gtest_filter="$filter" || worst=1
   done

@@ -32,6 +32,7 @@
 #include "flood/base/socket_address.h"
 #include "flood/core_io.h"
 #include "server/health.h"
+#include "server/http3/http3_limits.h"
 
 namespace overlay::server {
 
@@ -69,6 +70,11 @@ struct Config {
   std::string metrics_listen;  // empty: no metrics server
   bool ready_core = HealthNeeds{}.core;
   size_t ready_peers_min = HealthNeeds{}.peers_min;
+  std::string http3_listen;    // empty: no HTTP/3 window
+  std::string http3_tls_cert;  // these two together, or none
+  std::string http3_tls_key;
+  size_t http3_connections_max = kHttp3ConnectionsDefault;
+  size_t http3_requests_max = kHttp3RequestsDefault;  // a second
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;
   Limits limits;

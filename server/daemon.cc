@@ -12,9 +12,11 @@
 #include <cstring>
 #include <utility>
 
+#include "flood/set_server.h"
 #include "proto/json/json_object.h"
 #include "server/daemon_impl.h"
 #include "server/descriptors.h"
+#include "server/http3/tx_set_page.h"
 #include "server/port_holder.h"
 #include "server/session_call.h"
 #include "server/state_file.h"
@@ -23,6 +25,8 @@
 namespace overlay::server {
 namespace {
 
+// For a look into the cache of sets.
+constexpr auto kSetPatience = std::chrono::milliseconds(1000);
 constexpr auto kLastSavePatience = std::chrono::milliseconds(100);
 
 uint64_t SecretRandom() {
@@ -30,6 +34,15 @@ uint64_t SecretRandom() {
   // Never fails once the kernel's pool is ready, which it is before any user process here.
   OVERLAY_CHECK(getrandom(&value, sizeof(value), 0) == static_cast<ssize_t>(sizeof(value)));
   return value;
+}
+
+absl::Status CannotBind(std::string_view setting, const std::string& address,
+                        const absl::Status& why) {
+  const bool taken = why.code() == absl::StatusCode::kAlreadyExists;
+  return absl::FailedPreconditionError(
+      fmt::format("cannot bind {} {}: {}", setting, address,
+                  taken ? "held by " + UdpPortHolder(SocketAddress::Parse(address)->port)
+                        : std::string(why.message())));
 }
 
 }  // namespace
@@ -121,11 +134,7 @@ absl::Status Daemon::Impl::StartPeers(const SecretSeed& seed) {
   absl::StatusOr<std::unique_ptr<transport::UdpSocket>> socket =
       transport::UdpSocket::Bind(config_.peer_listen, {});
   if (!socket.ok()) {
-    const bool taken = socket.status().code() == absl::StatusCode::kAlreadyExists;
-    return absl::FailedPreconditionError(
-        fmt::format("cannot bind peer.listen {}: {}", config_.peer_listen.ToString(),
-                    taken ? "held by " + UdpPortHolder(config_.peer_listen.port)
-                          : std::string(socket.status().message())));
+    return CannotBind("peer.listen", config_.peer_listen.ToString(), socket.status());
   }
   socket_ = *std::move(socket);
   transport::TransportOptions options;
@@ -241,7 +250,7 @@ absl::Status Daemon::Impl::StartApi() {
 }
 
 absl::Status Daemon::Impl::StartPages() {
-  if (config_.metrics_listen.empty()) return absl::OkStatus();
+  if (config_.metrics_listen.empty() && config_.http3_listen.empty()) return absl::OkStatus();
   desk_ = std::make_unique<LoopDesk>([this] { loop_->waker().Wake(); });
   const PageSources sources{.status = [this](Time now) { return Status(now); },
                             .peers = [this](Time now) { return ListPeers(now); },
@@ -253,11 +262,46 @@ absl::Status Daemon::Impl::StartPages() {
                             .health = [this](Time) { return CheckHealth(needs(), facts()); },
                             .read_clock = [] { return transport::EventLoop::ReadMonotonic(); }};
   pulse_.turned = loop_->ReadClock();
-  absl::StatusOr<std::unique_ptr<HttpServer>> http = HttpServer::Start(
-      *SocketAddress::Parse(config_.metrics_listen), MakePages(desk_.get(), &pulse_, sources));
-  if (!http.ok()) return http.status();
-  http_ = *std::move(http);
-  metrics_address_ = http_->address().ToString();
+  std::vector<HttpRoute> pages = MakePages(desk_.get(), &pulse_, sources);
+  if (!config_.metrics_listen.empty()) {
+    absl::StatusOr<std::unique_ptr<HttpServer>> http =
+        HttpServer::Start(*SocketAddress::Parse(config_.metrics_listen), pages);
+    if (!http.ok()) return http.status();
+    http_ = *std::move(http);
+    metrics_address_ = http_->address().ToString();
+  }
+  return config_.http3_listen.empty() ? absl::OkStatus() : StartHttp3(std::move(pages));
+}
+
+absl::Status Daemon::Impl::StartHttp3(std::vector<HttpRoute> pages) {
+  absl::StatusOr<std::optional<PemPair>> pem = ReadHttp3Files(config_);
+  if (!pem.ok()) return pem.status();
+  const auto look = [this](const SetHash& hash) {
+    return desk_->Ask<CachedSet>(
+        [this, hash](Time) {
+          const auto set = node_->LookAtSet({SetKind::kTxSet, hash});
+          return set ? CachedSet{set->bytes, set->frame, set->may_compress} : CachedSet{};
+        },
+        kSetPatience);
+  };
+  const auto keep_frame = [this](const SetHash& hash, const Bytes& frame) {
+    (void)desk_->Ask<bool>(
+        [this, hash, frame](Time now) {
+          driver_->KeepSetFrame(now, {SetKind::kTxSet, hash}, frame);
+          return true;
+        },
+        kSetPatience);
+  };
+  pages.push_back(TxSetRoute({.look = look, .keep_frame = keep_frame}));
+  Http3Options options{.listen = *SocketAddress::Parse(config_.http3_listen),
+                       .pem = *std::move(pem),
+                       .limits = {.connections_max = config_.http3_connections_max,
+                                  .requests_per_second_max = config_.http3_requests_max},
+                       .random = random_.Fork("http3"),
+                       .routes = std::move(pages)};
+  absl::StatusOr<std::unique_ptr<Http3Server>> http3 = Http3Server::Start(std::move(options));
+  if (!http3.ok()) return CannotBind("http3.listen", config_.http3_listen, http3.status());
+  http3_ = *std::move(http3);
   return absl::OkStatus();
 }
 
@@ -267,7 +311,8 @@ std::string Daemon::Impl::ReadyLine() const {
   line.Number("pid", getpid()).Text("peer", socket_->local_address().ToString());
   line.Text("api", BoundAddress(config_.api_listen, ports_[0]));
   line.Text("operator", BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0));
-  return line.Text("metrics", metrics_address_).Done();
+  line.Text("metrics", metrics_address_);
+  return line.Text("http3", http3_ == nullptr ? "" : http3_->address().ToString()).Done();
 }
 
 void Daemon::Impl::Run() {
@@ -286,6 +331,7 @@ void Daemon::Impl::Run() {
   // Names, metrics and files go last; the gRPC server has gone, or the process ends without it.
   log_.Event(LogLevel::kInfo, "stopped");
   if (!server_->is_drained()) std::_Exit(0);
+  http3_.reset();
   if (http_stopper_.joinable()) http_stopper_.join();
 }
 

@@ -24,6 +24,7 @@
 #include "server/drain.h"
 #include "server/health.h"
 #include "server/health_service.h"
+#include "server/http3/http3_server.h"
 #include "server/http_server.h"
 #include "server/listeners.h"
 #include "server/log.h"
@@ -87,6 +88,7 @@ class Daemon::Impl : public OperatorSource {
   absl::Status StartPeers(const SecretSeed& seed);
   absl::Status StartApi();
   absl::Status StartPages();
+  absl::Status StartHttp3(std::vector<HttpRoute> pages);
   absl::Status StartPeerFile();
   void Reload(Time now);
   void ConfigureFromFile(Time now);
@@ -137,6 +139,7 @@ class Daemon::Impl : public OperatorSource {
   std::unique_ptr<HttpServer> http_;
   std::thread http_stopper_;
   std::string metrics_address_;
+  std::unique_ptr<Http3Server> http3_;
 
   std::atomic<bool> stop_wanted_{false};
   Drain drain_;

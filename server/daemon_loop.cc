@@ -168,6 +168,7 @@ void Daemon::Impl::StartDrain(Time now, std::string_view why) {
   transport_->StartDrain(now, "shutting down", kRedialAfter);
   if (desk_ != nullptr) {
     desk_->Stop();
+    if (http3_ != nullptr) http3_->BeginDrain();
     http_stopper_ = std::thread([this] { http_.reset(); });
   }
 }

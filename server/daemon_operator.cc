@@ -36,6 +36,7 @@ MetricSources Daemon::Impl::Sources(Time now) {
   sources.calls = server_->call_count();
   sources.gate = &gate_->counters();
   sources.api_connections = gate_->connection_count();
+  if (http3_ != nullptr) sources.http3 = &http3_->counters();
   sources.version = OVERLAY_VERSION;
   return sources;
 }

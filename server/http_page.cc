@@ -1,5 +1,7 @@
 #include "server/http_page.h"
 
+#include <algorithm>
+
 namespace overlay::server {
 namespace {
 
@@ -16,21 +18,29 @@ bool Fits(const HttpRoute& route, std::string_view path) {
 
 }  // namespace
 
+const HttpRoute* FindRoute(const std::vector<HttpRoute>& routes, std::string_view path) {
+  const auto found = std::find_if(routes.begin(), routes.end(),
+                                  [path](const HttpRoute& route) { return Fits(route, path); });
+  return found == routes.end() ? nullptr : &*found;
+}
+
+HttpPage NoSuchPage(const std::vector<HttpRoute>& routes) {
+  std::string known = "no such page; there are:\n";
+  for (const HttpRoute& route : routes) known += route.path + "\n";
+  return Refusal(404, std::move(known));
+}
+
 HttpPage ServePage(const std::vector<HttpRoute>& routes, std::string_view method,
                    const HttpRequest& request) {
   if (request.path.empty() || request.path[0] != '/') {
     return Refusal(400, "the path is none: it begins with '/'\n");
   }
-  for (const HttpRoute& route : routes) {
-    if (!Fits(route, request.path)) continue;
-    if (method == "GET" || method == "HEAD") return route.page(request);
-    HttpPage page = Refusal(405, "this can be read, with GET and HEAD, and nothing else\n");
-    page.headers.emplace_back("allow", "GET, HEAD");
-    return page;
-  }
-  std::string known = "no such page; there are:\n";
-  for (const HttpRoute& route : routes) known += route.path + "\n";
-  return Refusal(404, std::move(known));
+  const HttpRoute* const route = FindRoute(routes, request.path);
+  if (route == nullptr) return NoSuchPage(routes);
+  if (method == "GET" || method == "HEAD") return route->page(request);
+  HttpPage page = Refusal(405, "this can be read, with GET and HEAD, and nothing else\n");
+  page.headers.emplace_back("allow", "GET, HEAD");
+  return page;
 }
 
 std::string_view StatusText(int status) {

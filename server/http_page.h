@@ -39,6 +39,10 @@ struct HttpRoute {
   std::function<HttpPage(const HttpRequest&)> page;
 };
 
+// The first route that fits; nullptr: none.
+const HttpRoute* FindRoute(const std::vector<HttpRoute>& routes, std::string_view path);
+// 404, and which pages there are.
+HttpPage NoSuchPage(const std::vector<HttpRoute>& routes);
 // The page of the first route that fits, or what is wrong: 400 (a path that is none), 404, 405. A
 // HEAD gets what a GET would, whose body the server leaves out.
 HttpPage ServePage(const std::vector<HttpRoute>& routes, std::string_view method,

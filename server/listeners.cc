@@ -11,15 +11,16 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <tuple>
 #include <utility>
 
+#include "server/pem_files.h"
 #include "transport/tls_files.h"
 
 namespace overlay::server {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
-constexpr size_t kPemBytesMax = 1 << 20;
 
 struct ListenerConfig {
   std::string prefix;  // "api" or "operator"
@@ -83,43 +84,19 @@ absl::StatusOr<gid_t> GroupId(const ListenerConfig& listener) {
   return Wrong(listener, "socket_group", name, "a group of this machine, or the number of one");
 }
 
-absl::StatusOr<std::string> ReadPem(const ListenerConfig& listener, std::string_view key,
-                                    const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::string text(kPemBytesMax + 1, '\0');
-  if (stream) stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!stream.is_open() || stream.bad()) {
-    return Wrong(listener, key, path,
-                 fmt::format("a readable PEM file ({})", std::strerror(errno)));
-  }
-  text.resize(static_cast<size_t>(stream.gcount()));
-  if (text.size() > kPemBytesMax) return Wrong(listener, key, path, "at most 1 MiB");
-  return text;
-}
-
 // R4.
 absl::Status ReadTls(const ListenerConfig& listener, RpcListener* rpc) {
-  absl::StatusOr<std::string> cert = ReadPem(listener, "tls_cert", listener.tls_cert);
-  if (!cert.ok()) return cert.status();
-  absl::StatusOr<std::string> key = ReadPem(listener, "tls_key", listener.tls_key);
-  if (!key.ok()) return key.status();
-  absl::StatusOr<std::string> ca = ReadPem(listener, "tls_client_ca", listener.tls_client_ca);
+  absl::StatusOr<PemPair> pair = ReadPemPair(listener.prefix, listener.tls_cert, listener.tls_key);
+  if (!pair.ok()) return pair.status();
+  const std::string ca_key = listener.prefix + ".tls_client_ca";
+  absl::StatusOr<std::string> ca = ReadPem(ca_key, listener.tls_client_ca);
   if (!ca.ok()) return ca.status();
-  if (const absl::Status good = transport::CheckCertificateChain(*cert); !good.ok()) {
-    return Wrong(listener, "tls_cert", listener.tls_cert,
-                 fmt::format("certificates in PEM ({})", std::string(good.message())));
-  }
-  if (const absl::Status good = transport::CheckPrivateKey(*key, *cert); !good.ok()) {
-    return Wrong(listener, "tls_key", listener.tls_key,
-                 fmt::format("the private key of {}.tls_cert in PEM, without a passphrase ({})",
-                             listener.prefix, std::string(good.message())));
-  }
   if (const absl::Status good = transport::CheckCertificateChain(*ca); !good.ok()) {
     return Wrong(listener, "tls_client_ca", listener.tls_client_ca,
                  fmt::format("certificates in PEM ({})", std::string(good.message())));
   }
-  rpc->tls_cert = *std::move(cert);
-  rpc->tls_key = *std::move(key);
+  rpc->tls_cert = std::move(pair->certificates);
+  rpc->tls_key = std::move(pair->key);
   rpc->tls_client_ca = *std::move(ca);
   return absl::OkStatus();
 }
@@ -138,9 +115,33 @@ absl::Status ReadFiles(const ListenerConfig& listener, RpcListener* rpc) {
   return listener.has_tls() ? ReadTls(listener, rpc) : absl::OkStatus();
 }
 
+// R5.
+absl::Status CheckHttp3(const Config& config) {
+  const auto wrong = [](std::string_view key, std::string_view value, std::string_view expected) {
+    return absl::InvalidArgumentError(
+        fmt::format("http3.{}: \"{}\" is not legal, expected {}", key, value, expected));
+  };
+  for (const auto& [key, value, other] :
+       {std::tuple("tls_cert", config.http3_tls_cert, config.http3_tls_key),
+        std::tuple("tls_key", config.http3_tls_key, config.http3_tls_cert)}) {
+    if (value.empty() && !other.empty()) {
+      return wrong(key, value, "a PEM file: http3.tls_cert and http3.tls_key go together");
+    }
+  }
+  if (config.http3_listen.empty()) return absl::OkStatus();
+  const absl::StatusOr<SocketAddress> address = SocketAddress::Parse(config.http3_listen);
+  if (!address.ok()) return wrong("listen", config.http3_listen, "ADDRESS:PORT, or nothing");
+  if (!address->is_loopback() && config.http3_tls_cert.empty()) {
+    return wrong("listen", config.http3_listen,
+                 "a loopback address, or http3.tls_cert and http3.tls_key with it");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckListeners(const Config& config) {
+  if (absl::Status status = CheckHttp3(config); !status.ok()) return status;
   for (const ListenerConfig& listener : Listeners(config)) {
     for (const auto& [key, value] :
          {std::pair<std::string_view, const std::string&>{"tls_cert", listener.tls_cert},
@@ -183,7 +184,15 @@ absl::Status CheckListeners(const Config& config) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::optional<PemPair>> ReadHttp3Files(const Config& config) {
+  if (config.http3_listen.empty() || config.http3_tls_cert.empty()) return std::nullopt;
+  absl::StatusOr<PemPair> pair = ReadPemPair("http3", config.http3_tls_cert, config.http3_tls_key);
+  if (!pair.ok()) return pair.status();
+  return *std::move(pair);
+}
+
 absl::Status CheckListenerFiles(const Config& config) {
+  if (const auto http3 = ReadHttp3Files(config); !http3.ok()) return http3.status();
   for (const ListenerConfig& listener : Listeners(config)) {
     RpcListener rpc;
     if (absl::Status status = ReadFiles(listener, &rpc); !status.ok()) return status;

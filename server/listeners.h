@@ -10,6 +10,8 @@
 //   R3  Between bind and chmod nobody else can connect: the umask is 0177 meanwhile.
 //   R4  Certificate, key and authorities are read and checked before anything listens. Why: gRPC
 //       would take any text and refuse every client later.
+//   R5  The HTTP/3 window listens on loopback, or has a certificate of the operator's. Why: what is
+//       made here for itself proves nothing to who is elsewhere.
 //
 // Threads  start-up, before there are any.
 #ifndef OVERLAY_SERVER_LISTENERS_H_
@@ -18,23 +20,27 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/config.h"
+#include "server/pem_files.h"
 #include "server/rpc_server.h"
 
 namespace overlay::server {
 
 inline constexpr size_t kUnixPathBytesMax = 107;
 
-// R1 for both listeners of a config. INVALID_ARGUMENT, one line, naming setting, value and what is
-//     expected.
+// R1 for both listeners of a config, and R5. INVALID_ARGUMENT, one line, naming setting, value and
+//     what is expected.
 absl::Status CheckListeners(const Config& config);
 // R4, and the tokens. INVALID_ARGUMENT as above.
 absl::Status CheckListenerFiles(const Config& config);
+// Of the window; nullopt: it has none, or is off. INVALID_ARGUMENT as above.
+absl::StatusOr<std::optional<PemPair>> ReadHttp3Files(const Config& config);
 
 // Holds PATH.lock while it lives. The file stays: removing it would race with the next daemon.
 class UnixSocketLock {

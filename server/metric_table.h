@@ -139,6 +139,8 @@ Labelled Reasons(const Map& map) {
 
 // What the process, its peers and its socket have to tell: network_metrics.cc.
 void AddNetwork(std::vector<MetricDefinition>& m);
+// The HTTP/3 window: http3_metrics.cc.
+void AddHttp3(std::vector<MetricDefinition>& m);
 
 }  // namespace overlay::server::metric_table
 

@@ -384,6 +384,7 @@ const std::vector<MetricDefinition>& MetricDefinitions() {
     AddCompute(m);
     AddMemory(m);
     AddCore(m);
+    AddHttp3(m);
     return m;
   }();
   return definitions;

@@ -25,6 +25,7 @@
 #include "server/api_gate.h"
 #include "server/core_sessions.h"
 #include "server/daemon_stats.h"
+#include "server/http3/http3_limits.h"
 #include "transport/clock_offset.h"
 #include "transport/quic_endpoint.h"
 #include "transport/transport_types.h"
@@ -52,6 +53,7 @@ struct MetricSources {
   uint64_t calls = 0;
   const ApiGateCounters* gate = nullptr;
   uint64_t api_connections = 0;
+  const Http3Counters* http3 = nullptr;  // none: there is no window
   std::string version;
 };
 

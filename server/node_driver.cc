@@ -29,6 +29,11 @@ void NodeDriver::OnComputed(Time now, flood::Computed computed) {
   Run(now);
 }
 
+void NodeDriver::KeepSetFrame(Time now, const SetKey& key, Bytes frame) {
+  inputs_.push_back(MadeFrame{key, std::move(frame)});
+  Run(now);
+}
+
 void NodeDriver::OnDrain(Time now) {
   inputs_.push_back(Drain{});
   Run(now);
@@ -105,6 +110,8 @@ void NodeDriver::Feed(Time now, const Input& input, flood::ActionList& actions) 
     node_->OnResolved(now, resolved->asked, resolved->resolved, actions);
   } else if (const auto* computed = std::get_if<flood::Computed>(&input)) {
     node_->OnComputed(now, *computed, actions);
+  } else if (const auto* made = std::get_if<MadeFrame>(&input)) {
+    node_->KeepSetFrame(now, made->set, made->frame, actions);
   } else {
     node_->OnDrain(now, actions);
   }

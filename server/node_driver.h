@@ -70,6 +70,8 @@ class NodeDriver : public CoreInputSink {
   void OnResolved(Time now, const flood::ResolveHost& asked,
                   const absl::StatusOr<ResolvedHost>& resolved);
   void OnComputed(Time now, flood::Computed computed);
+  // Of a reader beside the peers: OverlayNode::KeepSetFrame.
+  void KeepSetFrame(Time now, const SetKey& key, Bytes frame);
   void OnDrain(Time now);
   // Both objects', if it has come.
   void OnDeadline(Time now);
@@ -88,8 +90,13 @@ class NodeDriver : public CoreInputSink {
     flood::ResolveHost asked;
     absl::StatusOr<ResolvedHost> resolved;
   };
+  struct MadeFrame {
+    SetKey set;
+    Bytes frame;
+  };
   struct Drain {};
-  using Input = std::variant<PeerEvent, flood::CoreInput, Resolved, flood::Computed, Drain>;
+  using Input =
+      std::variant<PeerEvent, flood::CoreInput, Resolved, flood::Computed, MadeFrame, Drain>;
   struct Demand {
     PeerId peer;
     Time at;

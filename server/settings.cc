@@ -136,6 +136,16 @@ Setting Number(std::string name, std::string description, uint64_t high, size_t 
           }};
 }
 
+// The same, from `low`.
+Setting NumberFrom(uint64_t low, Setting number) {
+  number.expected = fmt::format("{}{}", low, number.expected.substr(1));
+  number.apply = [low, apply = std::move(number.apply)](Config& config, const Values& values) {
+    const std::optional<uint64_t> value = ParseNumber(values[0]);
+    return value && *value >= low && apply(config, values);
+  };
+  return number;
+}
+
 template <class Set>
 Setting ByteCount(std::string name, std::string description, uint64_t low, uint64_t high,
                   uint64_t by_default, Set set) {
@@ -343,6 +353,26 @@ std::vector<Setting> MakeSettings() {
   s.push_back(
       Live(Number("ready.peers_min", "`/readyz` says no while fewer peers than that are connected.",
                   10000, &Config::ready_peers_min)));
+  s.push_back(Listen("http3.listen", "",
+                     "UDP address of the HTTP/3 window: the pages of `metrics.listen` and "
+                     "`/txsets/HASH`, to look at. Nothing: none. Beyond loopback it needs "
+                     "`http3.tls_cert`.",
+                     &Config::http3_listen, true, false));
+  s.push_back(Text("http3.tls_cert", "",
+                   "the path of a PEM file, with `http3.tls_key`, or nothing on loopback",
+                   "Certificate that the window shows, with its chain. Nothing: one of its own "
+                   "making, new at each start.",
+                   &Config::http3_tls_cert));
+  s.push_back(Text("http3.tls_key", "", "the path of a PEM file",
+                   "Private key of that certificate.", &Config::http3_tls_key));
+  s.push_back(NumberFrom(1, Number("http3.connections_max",
+                                   "Connections to the window; a quarter of them from one address, "
+                                   "8 at least.",
+                                   kHttp3ConnectionsMax, &Config::http3_connections_max)));
+  s.push_back(NumberFrom(
+      1, Number("http3.requests_per_second_max",
+                "Requests that the window answers with a page; half of them of one connection.",
+                kHttp3RequestsMax, &Config::http3_requests_max)));
   s.push_back(Live({.name = "log.level",
                     .type = SettingType::kChoice,
                     .default_text = "info",

@@ -1,6 +1,5 @@
 #include "server/http3/http3_server.h"
 
-#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <utility>
@@ -18,13 +17,6 @@ namespace {
 constexpr int kSocketBufferBytes = 1 << 20;
 // Calls of the socket's Receive a turn.
 constexpr int kReceivesPerTurn = 2;
-
-bool Matches(const HttpRoute& route, const std::string& path) {
-  if (!route.path.empty() && route.path.back() == '/' && route.path.size() > 1) {
-    return path.size() > route.path.size() && path.compare(0, route.path.size(), route.path) == 0;
-  }
-  return path == route.path;
-}
 
 }  // namespace
 
@@ -65,12 +57,10 @@ std::optional<Time> Http3Server::Impl::Turn(Time now) {
   }
   front->OnTurn(now);
   for (const Http3Asked& asked : front->TakeAsked()) {
-    const auto route = std::find_if(routes.begin(), routes.end(), [&](const HttpRoute& r) {
-      return Matches(r, asked.request.path);
-    });
-    if (route == routes.end()) {
+    const HttpRoute* const route = FindRoute(routes, asked.request.path);
+    if (route == nullptr) {
       counters.Count(Http3Refusal::kNotFound);
-      front->Respond(now, asked.ticket, PlainPage(404, "there is no such page\n"));
+      front->Respond(now, asked.ticket, NoSuchPage(routes));
     } else if (!workers->Begin(asked, *route)) {
       counters.Count(Http3Refusal::kBusy);
       HttpPage page = PlainPage(503, "too many pages are being made\n");

@@ -7,6 +7,7 @@
 
 #include "flood/base/crypto.h"
 #include "flood/overlay_node.h"
+#include "flood/set_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/actions.h"
@@ -307,6 +308,31 @@ TEST_F(NodeMemoryTest, ALumpIsFreedInTurns) {
   Rest();
   EXPECT_EQ(Held(MemoryPool::kSets), 0u);
   EXPECT_GT(node_.NextDeadline().value_or(kTimeNever), now_);
+}
+
+// Who looks at a set beside the peers shares the cache's bytes, and the frame that he makes of it
+// is the cache's: peers are served it, and it counts as memory.
+TEST_F(NodeMemoryTest, AReadersFrameIsKeptAndCounts) {
+  const SetKey key = Offer(100 * kKiB, LedgerSeq{11});
+  EXPECT_FALSE(node_.LookAtSet(SetKey{SetKind::kTxSet, SetHash{}}));
+  const std::optional<ServableSet> before = node_.LookAtSet(key);
+  ASSERT_TRUE(before);
+  EXPECT_EQ(before->bytes.size(), 100 * kKiB);
+  EXPECT_TRUE(before->frame.empty());
+  EXPECT_TRUE(before->may_compress);
+  const Bytes frame = Bytes::Copy(std::string(kKiB, 'f'));
+  out_.clear();
+  node_.KeepSetFrame(now_, key, frame, out_);
+  node_.CheckInvariants();
+  EXPECT_EQ(Held(MemoryPool::kSets), 101 * kKiB);
+  const std::optional<ServableSet> after = node_.LookAtSet(key);
+  ASSERT_TRUE(after);
+  EXPECT_EQ(after->frame.data(), frame.data());
+  EXPECT_FALSE(after->may_compress);
+  Event(SetRequested{PeerId{3}, RequestId{1}, SetRequest{key, true, 0}});
+  const std::vector<AnswerSet> answers = Commands<AnswerSet>(out_);
+  ASSERT_THAT(answers, SizeIs(1));
+  EXPECT_EQ(answers[0].encoded.data(), frame.data());
 }
 
 // Demands leave half of what is left, or they would push out what is there.

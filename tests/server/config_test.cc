@@ -261,6 +261,32 @@ TEST_F(ConfigTest, ListenersOffLoopbackAreRefused) {
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("another address")));
 }
 
+TEST_F(ConfigTest, TheWindowIsOnLoopbackOrHasACertificate) {
+  EXPECT_EQ(Parse({})->http3_listen, "");
+  const auto config = Parse({"--http3.listen", "[::1]:0", "--http3.connections_max", "4096",
+                             "--http3.requests_per_second_max", "1"});
+  ASSERT_OK(config);
+  EXPECT_EQ(config->http3_connections_max, 4096u);
+  EXPECT_EQ(config->http3_requests_max, 1u);
+  for (const char* address : {"0.0.0.0:1", "[::]:1", "192.0.2.1:1"}) {
+    EXPECT_THAT(Parse({"--http3.listen", address}),
+                StatusIs(StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("http3.listen"), HasSubstr("loopback"))));
+    EXPECT_OK(
+        Parse({"--http3.listen", address, "--http3.tls_cert", "/c", "--http3.tls_key", "/k"}));
+  }
+  for (const char* half : {"--http3.tls_cert", "--http3.tls_key"}) {
+    EXPECT_THAT(Parse({half, "/x"}),
+                StatusIs(StatusCode::kInvalidArgument,
+                         HasSubstr("http3.tls_cert and http3.tls_key go together")));
+  }
+  for (const char* name : {"--http3.connections_max", "--http3.requests_per_second_max"}) {
+    for (const char* value : {"0", "100001", "-1", "x", ""}) {
+      EXPECT_THAT(Parse({name, value}), HasCode(StatusCode::kInvalidArgument)) << name << value;
+    }
+  }
+}
+
 // The README's table and the example are made from the same table as the parser.
 // OVERLAY_WRITE_DOCS=1 in the environment writes the table anew.
 TEST_F(ConfigTest, ReadmeHasTheTable) {

@@ -74,6 +74,21 @@ TEST_F(Metrics, FiguresAreTheirSources) {
   EXPECT_THAT(text, HasSubstr("overlay_loop_turn_seconds_bucket{le=\"0.000128\"} 1"));
 }
 
+// Without a window its figures are there, and nothing.
+TEST_F(Metrics, TheWindowsFiguresAreItsOwn) {
+  EXPECT_THAT(Text(), HasSubstr("overlay_http3_answers_total{status=\"2xx\"} 0"));
+  Http3Counters counters;
+  counters.answers[3].Add(7);
+  counters.connections_stalled.Add();
+  counters.Count(Http3Refusal::kRate);
+  counters.body_bytes.Set(12);
+  sources_.http3 = &counters;
+  EXPECT_THAT(Text(), HasSubstr("overlay_http3_answers_total{status=\"5xx\"} 7"));
+  EXPECT_THAT(Text(), HasSubstr("overlay_http3_connections_total{outcome=\"stalled\"} 1"));
+  EXPECT_THAT(Text(), HasSubstr("overlay_http3_refusals_total{reason=\"rate\"} 1"));
+  EXPECT_THAT(Text(), HasSubstr("overlay_http3_bodies_bytes 12"));
+}
+
 TEST_F(Metrics, NamesFollowTheRule) {
   std::set<std::string> names;
   for (const MetricDefinition& definition : MetricDefinitions()) {
