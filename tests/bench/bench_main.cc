@@ -44,6 +44,7 @@ constexpr char kHelp[] =
              already; tests/bench/isolation.py starts them in namespaces with a link of 200 Mbit/s
   mission    one daemon with its core under the load of a large network, made by 30 synthetic peers:
              10,000 tx/s announced by all, 1,700 envelopes/s from half of them, sets of 3 MB
+  scp-http3  envelopes as scp, with and without requests to the first daemon's HTTP/3 window, in turns
   drain      the same load, and SIGTERM in the middle of it: exit code, time, what each peer saw
   mempool    the best 1,000 of a full mempool: from the rules alone, and through a daemon
   stall      envelopes each ms between two daemons, before, while and after a peer is there that
@@ -52,11 +53,12 @@ constexpr char kHelp[] =
              nothing and the first submits transactions
   idle       what a daemon with nothing to do costs, alone and with four peers, beside a bare server
 
-  --nodes N        scp, tx: daemons, 2 to 16 (2; 4)
-  --count K        scp: envelopes (5000), floor: paced round trips of each kind (1000),
+  --nodes N        scp, scp-http3, tx: daemons, 2 to 16 (2; 2; 4)
+  --requests R     scp-http3: a second, 1 to 2000 (200)
+  --count K        scp: envelopes (5000), scp-http3 (20000), floor: paced round trips of each kind (1000),
                    tx: transactions (10000), txset: sets of each size (20),
                    deaf: transactions (50000), mempool: transactions in it (100000); 1 to 1000000
-  --gap-us G       floor, scp: between two sends, 10 to 1000000 (1000)
+  --gap-us G       floor, scp, scp-http3: between two sends, 10 to 1000000 (1000)
   --seconds S      isolation: measured (20); stall, deaf: each part (30; 10);
                    idle: each part (60); mission: of load (60);
                    drain: of load, half of it before the signal (10); 1 to 600
@@ -81,6 +83,7 @@ struct Arguments {
   uint64_t gap_us = 1'000;
   std::optional<uint64_t> seconds;
   std::optional<size_t> bytes;
+  uint64_t requests = 200;
   uint32_t sources = 1;
   bool silent_first = false;
   MissionOptions mission;
@@ -94,9 +97,9 @@ struct Arguments {
   }
 };
 
-constexpr std::array<std::string_view, 11> kModes = {"floor",     "scp",     "tx",    "txset",
-                                                     "isolation", "mission", "drain", "mempool",
-                                                     "stall",     "deaf",    "idle"};
+constexpr std::array<std::string_view, 12> kModes = {"floor",   "scp",       "scp-http3", "tx",
+                                                     "txset",   "isolation", "mission",   "drain",
+                                                     "mempool", "stall",     "deaf",      "idle"};
 
 int Fail(int code, std::string_view message) {
   std::fprintf(stderr, "overlay-bench: %.*s\n", static_cast<int>(message.size()), message.data());
@@ -116,15 +119,16 @@ struct NumberOption {
   uint64_t low;
   uint64_t high;
 };
-constexpr std::array<NumberOption, 9> kNumberOptions = {{{"--bytes", 1'000, 16 << 20},
-                                                         {"--sources", 1, 3},
-                                                         {"--nodes", 2, 16},
-                                                         {"--count", 1, 1'000'000},
-                                                         {"--gap-us", 10, 1'000'000},
-                                                         {"--seconds", 1, 600},
-                                                         {"--tps", 0, 100'000},
-                                                         {"--envelopes", 1, 20'000},
-                                                         {"--peers", 1, 60}}};
+constexpr std::array<NumberOption, 10> kNumberOptions = {{{"--bytes", 1'000, 16 << 20},
+                                                          {"--requests", 1, 2'000},
+                                                          {"--sources", 1, 3},
+                                                          {"--nodes", 2, 16},
+                                                          {"--count", 1, 1'000'000},
+                                                          {"--gap-us", 10, 1'000'000},
+                                                          {"--seconds", 1, 600},
+                                                          {"--tps", 0, 100'000},
+                                                          {"--envelopes", 1, 20'000},
+                                                          {"--peers", 1, 60}}};
 
 bool IsOption(const std::string& name) {
   return name == "--daemon" || name == "--from" || name == "--to" ||
@@ -149,6 +153,7 @@ std::string SetOption(const std::string& name, const std::string& value, Argumen
     if (name == "--gap-us") out->gap_us = *number;
     if (name == "--seconds") out->seconds = *number;
     if (name == "--bytes") out->bytes = *number;
+    if (name == "--requests") out->requests = *number;
     if (name == "--tps") out->mission.tps = *number;
     if (name == "--envelopes") out->mission.envelopes_per_second = *number;
     if (name == "--peers") out->mission.peers = *number;
@@ -509,6 +514,40 @@ absl::StatusOr<int> MeasureDrain(const Arguments& arguments, const std::string& 
   return as_promised ? 0 : Fail(kFailure, "not every peer saw one goaway, or the daemon failed");
 }
 
+absl::StatusOr<int> MeasureWindow(const Arguments& arguments, const std::string& overlayd,
+                                  const std::string& folder) {
+  const auto daemons =
+      Daemons::Start(overlayd, arguments.nodes.value_or(kScpNodes), folder,
+                     {"--http3.listen", "127.0.0.1:0", "--http3.requests_per_second_max", "10000"});
+  if (!daemons.ok()) return daemons.status();
+  ScpOptions options;
+  options.count = arguments.count.value_or(20'000);
+  options.gap = std::chrono::microseconds(arguments.gap_us);
+  const auto measured = RunWindow(options, arguments.requests, **daemons);
+  if (!measured.ok()) return measured.status();
+  const auto row = [](const char* name, const ScpResult& part) {
+    fmt::print("{:<20} p50 {} us   p99 {}   {} lost\n", name, Cell(part.latency.Micros(0.5)),
+               Cell(part.latency.Micros(0.99)), part.lost);
+  };
+  row("without requests", measured->without);
+  row(fmt::format("{} requests/s", arguments.requests).c_str(), measured->with);
+  fmt::print("ratio of the medians {:.3f}; {} pages asked for, {} refused, p50 {} us, p99 {}\n",
+             measured->ratio, measured->asked, measured->refused, Cell(measured->pages.Micros(0.5)),
+             Cell(measured->pages.Micros(0.99)));
+  const int verdict = std::max(Verdict(measured->with), Verdict(measured->without));
+  if (arguments.json) {
+    fmt::print(
+        R"({{{},"p50_without_us":{},"p99_without_us":{},"lost_without":{},"ratio":{:.3f},)",
+        LatencyJson("scp-http3", measured->with), Figure(measured->without.latency.Micros(0.5)),
+        Figure(measured->without.latency.Micros(0.99)), measured->without.lost, measured->ratio);
+    fmt::print(R"("pages":{},"pages_refused":{},"page_p50_us":{},"page_p99_us":{}}})",
+               measured->pages.size(), measured->refused, Figure(measured->pages.Micros(0.5)),
+               Figure(measured->pages.Micros(0.99)));
+    fmt::print("\n");
+  }
+  return verdict;
+}
+
 absl::StatusOr<int> MeasureStall(const Arguments& arguments, const std::string& overlayd,
                                  const std::string& folder) {
   const auto daemons = Daemons::Start(overlayd, 2, folder);
@@ -605,6 +644,7 @@ absl::StatusOr<int> Measure(const Arguments& arguments) {
   }
   const auto folder = TemporaryFolder::Create();
   if (!folder.ok()) return folder.status();
+  if (arguments.mode == "scp-http3") return MeasureWindow(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "tx") return MeasureTx(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "txset") return MeasureTxSet(arguments, overlayd, (*folder)->path());
   if (arguments.mode == "mempool") return MeasureMempool(arguments, overlayd, (*folder)->path());

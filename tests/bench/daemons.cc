@@ -87,6 +87,7 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
     daemons->operators_.push_back(JsonField(*ready, "operator"));
     daemons->apis_.push_back(api);
     daemons->peers_.push_back(peer);
+    daemons->http3_.push_back(JsonField(*ready, "http3"));
     daemons->daemons_.push_back(*std::move(daemon));
   }
   return daemons;

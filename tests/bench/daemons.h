@@ -49,6 +49,8 @@ class Daemons {
   const std::vector<std::string>& apis() const { return apis_; }
   // Where it listens for peers.
   const std::string& peer_address(size_t node) const { return peers_[node]; }
+  // Empty: it has no HTTP/3 window.
+  const std::string& http3_address(size_t node) const { return http3_[node]; }
   pid_t pid(size_t node) const { return daemons_[node]->pid(); }
   Duration CpuTime() const;  // of all
   // SIGTERM, and after ChildProcess's patience SIGKILL: the exit code, -1 if it was killed.
@@ -66,6 +68,7 @@ class Daemons {
   std::vector<std::string> apis_;
   std::vector<std::string> peers_;
   std::vector<std::string> operators_;
+  std::vector<std::string> http3_;
 };
 
 // The overlayd of the build that this program belongs to; empty: none is there.

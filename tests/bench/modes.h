@@ -22,6 +22,18 @@ namespace overlay::bench {
 // Envelopes from core to core through a mesh, the floors between its parts.
 absl::StatusOr<ScpResult> RunScp(const ScpOptions& options, const Daemons& daemons, Floors& floors);
 
+// The same beside requests to the first daemon's HTTP/3 window, in alternation with none.
+struct WindowResult {
+  ScpResult without;
+  ScpResult with;
+  double ratio = 0;  // of the medians of two parts, one after the other: the median of all pairs
+  Samples pages;     // asked for, to complete
+  uint64_t asked = 0;
+  uint64_t refused = 0;  // 429, or given up
+};
+absl::StatusOr<WindowResult> RunWindow(const ScpOptions& options, uint64_t per_second,
+                                       const Daemons& daemons);
+
 // An envelope each 5 ms from the first core to the second beside sets of 10 MB the same way, two at
 // a time, each with a hash of its own: SCP's latency on a link that is full.
 struct IsolationResult {

@@ -121,6 +121,17 @@ class BenchTest(unittest.TestCase):
         for name in figures:
             self.assertGreater(result[name], 0, name)
 
+    def test_scp_http3(self):
+        done = run("scp-http3", "--count", "2000", "--daemon", OVERLAYD, "--json")
+        self.assertTrue(done.stdout, done.stderr)
+        result = json.loads(done.stdout.splitlines()[-1])
+        self.assertEqual(set(result), LATENCY_KEYS | {"p50_without_us", "p99_without_us", "lost_without", "ratio", "pages",
+                                                      "pages_refused", "page_p50_us", "page_p99_us"})
+        self.assertEqual((result["lost"], result["lost_without"], result["pages_refused"]), (0, 0, 0))
+        # Half of the time, 200 a second, as far as the machine keeps the pace.
+        self.assertGreater(result["pages"], 100)
+        self.assertGreater(result["ratio"], 0)
+
     def test_stall(self):
         done = run("stall", "--seconds", "16", "--daemon", OVERLAYD, "--json")
         self.assertTrue(done.stdout, done.stderr)
@@ -172,7 +183,7 @@ class BenchTest(unittest.TestCase):
         self.assertNotIn("overlay-", names, "a namespace was left behind")
 
     def test_usage(self):
-        for words, message in ((("frobnicate",), "expected floor, scp, tx, txset, isolation, mission, drain, mempool, stall, deaf, idle"), ((), "which mode?"),
+        for words, message in ((("frobnicate",), "expected floor, scp, scp-http3, tx, txset, isolation, mission, drain, mempool, stall, deaf, idle"), ((), "which mode?"),
                                (("isolation", "--from", "unix:/a"), "--from and --to"),
                                (("stall", "--seconds", "0"), "expected 1 to 600"),
                                (("scp", "--nodes", "1"), "expected 2 to 16"),
