@@ -100,6 +100,7 @@ class Daemon::Impl : public OperatorSource {
   std::optional<Time> AdvanceDrain(Time now);
   void EnterDrainStep(Time now, DrainStep step);
   void LogSharedKeys(Time now);
+  void LogRefused(Time now);
   void LogClocks(Time now);
   MetricSources Sources(Time now);
   HealthNeeds needs() const { return {config_.ready_core, config_.ready_peers_min}; }
@@ -145,6 +146,7 @@ class Daemon::Impl : public OperatorSource {
   Drain drain_;
   Time started_{};
   uint64_t keys_shared_ = 0;  // that were logged
+  uint64_t refused_ = 0;      // that were logged, or passed over
   bool started_turning_ = false;
   bool watching_writable_ = false;
   bool more_datagrams_ = false;

@@ -24,6 +24,21 @@ constexpr Duration kReceiveTimePerTurn = std::chrono::microseconds(100);
 // When peers shall dial again, as the goaway says: a restart in place takes less.
 constexpr Duration kRedialAfter = std::chrono::seconds(1);
 
+// What somebody has to correct, here or there; the rest passes by itself, or is as it should be.
+bool IsForOperators(CloseReason reason) {
+  switch (reason) {
+    case CloseReason::kWrongNetwork:
+    case CloseReason::kWrongVersion:
+    case CloseReason::kWrongKey:
+    case CloseReason::kSmallWindows:
+    case CloseReason::kNotAdmitted:
+    case CloseReason::kHandshakeFailed:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::optional<Time> Earlier(std::optional<Time> a, std::optional<Time> b) {
   if (!a) return b;
   if (!b) return a;
@@ -77,6 +92,7 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
                       {{"said", said->text}, {"count", fmt::format("{}", said->count)}});
   }
   LogSharedKeys(now);
+  LogRefused(now);
   if (saver_ != nullptr) {
     next = Earlier(next, saver_->OnTurn(now, &transport::EventLoop::ReadWallClock));
   }
@@ -154,6 +170,21 @@ void Daemon::Impl::LogClocks(Time now) {
       now, off ? LogLevel::kWarning : LogLevel::kInfo, off ? "clock_off" : "clock_right",
       {{"peers_minus_ours_seconds", fmt::format("{:.3f}", ToSeconds(clocks.median_offset))},
        {"peers_measured", fmt::format("{}", clocks.measured)}});
+}
+
+void Daemon::Impl::LogRefused(Time now) {
+  const transport::TransportStats& stats = transport_->stats();
+  if (stats.refused == refused_) return;
+  refused_ = stats.refused;
+  const transport::RefusedConnection& last = stats.last_refused;
+  log_.EventLimited(now, IsForOperators(last.reason) ? LogLevel::kWarning : LogLevel::kDebug,
+                    "peer_refused",
+                    {{"reason", std::string(CloseReasonName(last.reason))},
+                     {"by", last.by_peer ? "peer" : "us"},
+                     {"address", last.address.ToString()},
+                     {"peer", last.key.IsZero() ? "" : ToStrkey(last.key)},
+                     {"detail", last.detail},
+                     {"count", fmt::format("{}", stats.refused)}});
 }
 
 // ------------------------------------------------------------------------------------------- drain

@@ -173,6 +173,9 @@ void PeerTransport::OnClosed(Time now, ConnectionId id, const CloseInfo& info) {
     OnPeerConnectionClosed(now, *session, ending.reason, ending.by_peer, detail);
   } else {
     ++stats_.refusals[ending.reason];
+    ++stats_.refused;
+    stats_.last_refused = {ending.reason, ending.by_peer, session->key(), session->remote(),
+                           detail};
     EndDial(*session, ending.reason, detail);
     if (session->origin().rival_of) {
       if (Peer* peer = PeerOf(*session->origin().rival_of)) {

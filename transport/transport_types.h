@@ -72,12 +72,23 @@ struct SharedKey {
   SocketAddress connected;
 };
 
+// A connection that never became a peer's, for people.
+struct RefusedConnection {
+  CloseReason reason = CloseReason::kNone;
+  bool by_peer = false;  // it refused us
+  NodeKey key;           // zero: it showed none
+  SocketAddress address;
+  std::string detail;  // printable
+};
+
 // Counters only grow; all peers together. For metrics.
 struct TransportStats {
   ClassCounts sent;
   ClassCounts received;
   std::map<CloseReason, uint64_t> closes;    // of connections that were peers', by either end
   std::map<CloseReason, uint64_t> refusals;  // of connections that never became a peer's
+  uint64_t refused = 0;                      // all of them
+  RefusedConnection last_refused;            // whichever end refused
   std::array<uint64_t, kOffenceCount> offences{};
   uint64_t peers_connected = 0;
   uint64_t peers_disconnected = 0;

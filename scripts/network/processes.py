@@ -70,11 +70,14 @@ def quorum_set(validators, i):
 class NetworkNode:
     """One daemon and its core."""
 
-    def __init__(self, index, folder, programs):
+    def __init__(self, index, folder, programs, pod=None):
+        """`pod`: its machine; without one, this one."""
         self.index = index
+        self.pod = pod
         self.folder = os.path.join(folder, f"node-{index}")
         os.makedirs(self.folder)
         self.programs = programs
+        self.daemon_program = programs.daemon
         self.daemon = None
         self.core = None
         self.ready = {}
@@ -95,20 +98,25 @@ class NetworkNode:
 
     def start_daemon(self, passphrase):
         """The first time with a new key on free ports, later with the same ones."""
+        if self.pod is not None:
+            self.pod.begin_life()
         key = os.path.join(self.folder, "node.key")
         if not self.ready:
             self.programs.keygen("--out", key)
+        settings = {"node": {"key_file": key}, "network": {"passphrase": passphrase},
+                    "peer": {"listen": self.ready.get("peer", "127.0.0.1:0")}, "api": {"listen": "unix:" + self.socket},
+                    "metrics": {"listen": self.ready.get("metrics", "127.0.0.1:0")}}
+        if self.pod is not None:
+            settings |= self.pod.settings(self.folder)
         config = os.path.join(self.folder, "overlayd.toml")
         with open(config, "w", encoding="utf-8") as file:
-            file.write(f"[node]\nkey_file = {json.dumps(key)}\n\n"
-                       f"[network]\npassphrase = {json.dumps(passphrase)}\n\n"
-                       f"[peer]\nlisten = {json.dumps(self.ready.get('peer', '127.0.0.1:0'))}\n\n"
-                       f"[api]\nlisten = {json.dumps('unix:' + self.socket)}\n\n"
-                       f"[metrics]\nlisten = {json.dumps(self.ready.get('metrics', '127.0.0.1:0'))}\n")
+            for section, values in settings.items():
+                file.write(f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OVERLAY_")}
         with open(self.daemon_log, "ab") as log:
+            command = [self.daemon_program, "run", "--config", config, "--exit-with-parent"]
             self.daemon = subprocess.Popen(
-                [self.programs.daemon, "run", "--config", config, "--exit-with-parent"],
+                command if self.pod is None else self.pod.command(*command),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment,
                 start_new_session=True)
 
@@ -203,13 +211,16 @@ class NetworkNode:
 
     def metrics(self):
         """The daemon's metrics by name, the labelled ones summed up; nothing when it does not answer at once."""
+        def read():
+            with urllib.request.urlopen(f"http://{self.ready['metrics']}/metrics", timeout=0.5) as page:
+                return page.read().decode()
+
         values = {}
         try:
-            with urllib.request.urlopen(f"http://{self.ready['metrics']}/metrics", timeout=0.5) as page:
-                for line in page.read().decode().split("\n"):
-                    if line and not line.startswith("#"):
-                        name = re.split(r"[{ ]", line, maxsplit=1)[0]
-                        values[name] = values.get(name, 0.0) + float(line.split()[-1])
+            for line in (read() if self.pod is None else self.pod.inside(read)).split("\n"):
+                if line and not line.startswith("#"):
+                    name = re.split(r"[{ ]", line, maxsplit=1)[0]
+                    values[name] = values.get(name, 0.0) + float(line.split()[-1])
         except (OSError, ValueError, KeyError):
             return {}
         return values
