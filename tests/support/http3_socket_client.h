@@ -25,7 +25,7 @@ class Http3SocketClient {
   bool RunUntil(const std::function<bool()>& done, Duration limit);
   // One turn, at most `patience` long.
   void RunOnce(Duration patience);
-  // The whole answer; its status is 0 if there was none in 10 s.
+  // The whole answer; its status is 0 if there was none in a minute.
   Http3Answer Fetch(const Http3Question& question);
 
  private:
