@@ -7,6 +7,7 @@
 #define OVERLAY_SERVER_METRIC_TABLE_H_
 
 #include <cmath>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -129,13 +130,26 @@ inline double AgeSeconds(Time now, Time then) {
   return then == Time{} ? -1 : ToSeconds(now - then);
 }
 
-template <class Map>
-Labelled Reasons(const Map& map) {
+// All that there are, from the start: a counter that begins with its first event hides it from
+// increase().
+inline Labelled Reasons(const std::map<CloseReason, uint64_t>& counts) {
+  constexpr int kCodesEnd = 0x200;
+  const std::string_view unknown = CloseReasonName(CloseReason::kUnknownCode);
   Labelled out;
-  for (const auto& [reason, count] : map)
-    out.emplace_back(std::string(CloseReasonName(reason)), count);
+  for (int code = 0; code < kCodesEnd; ++code) {
+    const auto reason = static_cast<CloseReason>(code);
+    const std::string_view name = CloseReasonName(reason);
+    if (name == unknown && reason != CloseReason::kUnknownCode) continue;  // no such code
+    const auto found = counts.find(reason);
+    out.emplace_back(std::string(name), found == counts.end() ? 0 : found->second);
+  }
   return out;
 }
+
+// When to worry; empty: nobody has said. WorryCount: of how many metrics that is said.
+// metric_notes.cc.
+std::string_view WorryOf(std::string_view name);
+size_t WorryCount();
 
 // What the process, its peers and its socket have to tell: network_metrics.cc.
 void AddNetwork(std::vector<MetricDefinition>& m);

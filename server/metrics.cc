@@ -1,6 +1,5 @@
 #include "server/metrics.h"
 
-#include <fmt/format.h>
 #include <prometheus/text_serializer.h>
 
 #include <utility>
@@ -361,17 +360,6 @@ void AddCore(std::vector<MetricDefinition>& m) {
                .read = by_stream(true)});
 }
 
-std::string_view TypeName(MetricType type) {
-  switch (type) {
-    case MetricType::Counter:
-      return "counter";
-    case MetricType::Gauge:
-      return "gauge";
-    default:
-      return "histogram";
-  }
-}
-
 }  // namespace
 
 const std::vector<MetricDefinition>& MetricDefinitions() {
@@ -385,6 +373,7 @@ const std::vector<MetricDefinition>& MetricDefinitions() {
     AddMemory(m);
     AddCore(m);
     AddHttp3(m);
+    for (MetricDefinition& definition : m) definition.worry = WorryOf(definition.name);
     return m;
   }();
   return definitions;
@@ -402,33 +391,6 @@ std::vector<MetricFamily> CollectMetrics(const MetricSources& sources) {
     families.push_back(std::move(family));
   }
   return families;
-}
-
-std::string MetricsPage() {
-  std::string page =
-      "# Metrics\n\n"
-      "`/metrics` on `metrics.listen` serves these in Prometheus' text format; `Operator.Metrics` "
-      "gives the same over\n"
-      "gRPC. Counters count since the start of the daemon. Latencies are histograms with buckets "
-      "of powers of two,\n"
-      "8 us to 16.8 s. Nothing is labelled by peer: `ListPeers` has the figures of each.\n\n"
-      "The last column names what operators of stellar-core watch under `overlay.` in its "
-      "place.\n\n"
-      "| metric | type | labels | meaning | stellar-core |\n|---|---|---|---|---|\n";
-  for (const MetricDefinition& d : MetricDefinitions()) {
-    page += fmt::format("| `{}` | {} | {} | {} | {} |\n", d.name, TypeName(d.type), d.labels,
-                        d.help, d.prior);
-  }
-  page +=
-      "\n## Without a counterpart\n\n"
-      "| stellar-core | reason |\n|---|---|\n"
-      "| connection.read-throttle | Reading is never stopped for a whole connection: each stream "
-      "has credit of its own. |\n"
-      "| recv-transaction.sum, .max | `overlay_loop_turn_seconds` bounds what any message costs; "
-      "the maximum of a histogram is its last bucket. |\n"
-      "| flood.tx-batch-size | Announcements over messages of class control, "
-      "`overlay_tx_announcements_total` / `overlay_wire_class_messages_total`. |\n";
-  return page;
 }
 
 }  // namespace overlay::server

@@ -44,7 +44,7 @@ void AddProcess(std::vector<MetricDefinition>& m) {
                       [](const MetricSources& s) { return s.daemon->turns; }));
   m.push_back(Histogram(
       "overlay_loop_turn_seconds",
-      "Work of one turn of the loop: what an envelope may have to wait.", "recv.X, send.X",
+      "Work of one turn of the loop: what an envelope may have to wait.", "recv.X",
       [](const MetricSources& s) -> const auto& { return s.daemon->turn; }));
   m.push_back(Histogram(
       "overlay_loop_turn_other_seconds",
@@ -133,7 +133,7 @@ void AddPeers(std::vector<MetricDefinition>& m) {
         const auto& count = s.node->names.by_state;
         return Labelled{{"asking", count[0]}, {"ok", count[1]}, {"failed", count[2]}};
       }));
-  m.push_back(Counter("overlay_peers_hellos_total", "Hellos accepted.", "inbound.attempt",
+  m.push_back(Counter("overlay_peers_hellos_total", "Hellos accepted.", "",
                       [](const MetricSources& s) { return s.transport->hellos; }));
   m.push_back(Counter("overlay_peers_keys_shared_total", "Two living daemons showed one key.", "",
                       [](const MetricSources& s) { return s.transport->keys_shared; }));
@@ -190,7 +190,9 @@ void AddWire(std::vector<MetricDefinition>& m) {
                       [](const MetricSources& s) { return s.transport->lost_stream_packets; }));
   m.push_back(ByLabel("overlay_wire_requests_refused_total", MetricType::Counter,
                       "Requests and answers refused at a queue's bound.", "kind",
-                      "message.drop, outbound-queue.drop-X", [](const MetricSources& s) {
+                      "message.drop, outbound-queue.drop-tx, outbound-queue.drop-advert, "
+                      "outbound-queue.drop-demand",
+                      [](const MetricSources& s) {
                         return Labelled{{"request", s.transport->requests_refused},
                                         {"answer", s.transport->answers_refused}};
                       }));
@@ -198,8 +200,8 @@ void AddWire(std::vector<MetricDefinition>& m) {
 
 void AddQuic(std::vector<MetricDefinition>& m) {
   m.push_back(ByLabel("overlay_quic_handshakes_total", MetricType::Counter,
-                      "Handshakes of those who dial us, by what became of them.", "outcome", "",
-                      [](const MetricSources& s) {
+                      "Handshakes of those who dial us, by what became of them.", "outcome",
+                      "inbound.attempt", [](const MetricSources& s) {
                         return Labelled{{"begun", s.endpoint->handshakes_begun},
                                         {"completed", s.endpoint->handshakes_completed},
                                         {"evicted", s.endpoint->handshakes_evicted},

@@ -222,7 +222,7 @@ ROWS = [
         graph("Turns", "ops", "Turns of the loop. Worry at 0: it hangs.", (rate("overlay_loop_turns_total"), WHO)),
         graph("Resident memory", "bytes", "Worry when it grows beyond memory.max and some 300 MB.",
               ("overlay_process_resident_bytes{SELECT}", WHO)),
-        graph("Payloads held", "bytes", "By pool; memory.max bounds all together. Worry when room goes to 0.",
+        graph("Payloads held", "bytes", "By pool, and the room of those other than SCP's. Worry when together they come near it.",
               ("overlay_memory_bytes{SELECT}", "{{pool}} " + WHO),
               ("overlay_memory_room_bytes{SELECT}", f"room {WHO}")),
         zero_is_good("Let go for memory", "ops", "Things of a pool that had to go. Worry about any.",

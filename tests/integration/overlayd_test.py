@@ -3,6 +3,8 @@
 import hashlib
 import os
 import pathlib
+import re
+import select
 import signal
 import socket
 import stat
@@ -165,18 +167,29 @@ class Lifecycle(Folder):
         parent.stdout.close()
         self.assertFalse((self.folder / "c").exists())
 
-    def test_metrics_page_has_what_the_documentation_names(self):
+    def test_metrics_are_those_that_the_page_lists(self):
+        """Names, types and labels, both ways; of a daemon with a peer whose clock it knows."""
         a = self.start("a")
-        with urllib.request.urlopen(f"http://{a.ready['metrics']}/metrics", timeout=10) as page:
+        b = self.start("b", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}")
+        end = time.monotonic() + 20
+        while b.metrics()["overlay_clock_peers_measured_count"] == 0:
+            self.assertLess(time.monotonic(), end)
+            select.select([], [], [], 0.05)
+        with urllib.request.urlopen(f"http://{b.ready['metrics']}/metrics", timeout=10) as page:
             text = page.read().decode()
-        served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
-        page = (d.ROOT / "docs/metrics.md").read_text()
-        documented = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `overlay_")}
-        # Families without a sample yet (reasons that have not occurred) are not in the text.
-        self.assertLessEqual(served, documented)
-        self.assertLessEqual(documented - served, {"overlay_peers_closes_total", "overlay_peers_refusals_total"})
-        same = a.operator().Metrics(operator_pb2.MetricsRequest())
-        self.assertIn("overlay_loop_turns_total", {sample.name for sample in same.samples})
+        types = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE "))
+        labels = {name: set() for name in types}
+        for name, given in re.findall(r"^(\w+)(?:\{(.*)\})? ", text, re.M):
+            name = name if name in types else re.sub("_(bucket|sum|count)$", "", name)
+            labels[name] |= set(re.findall(r'(\w+)="', given)) - {"le"}
+        served = {(name, kind, ", ".join(sorted(labels[name]))) for name, kind in types.items()}
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]]
+                for line in (d.ROOT / "docs/metrics.md").read_text().splitlines() if line.startswith("| `overlay_")]
+        documented = {(row[0].strip("`"), row[1], ", ".join(sorted(filter(None, row[3].split(", "))))) for row in rows}
+        self.assertEqual(served, documented)
+        self.assertTrue(all(row[2] and row[4] and row[5] for row in rows))
+        same = {sample.name for sample in a.operator().Metrics(operator_pb2.MetricsRequest()).samples}
+        self.assertIn("overlay_loop_turns_total", same)
 
 
 class Api(Folder):

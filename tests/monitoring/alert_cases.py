@@ -32,7 +32,8 @@ def counter(name, rises, before="0x20"):
 
 
 CASES = {
-    "OverlayDown": Case({"up": "0x20"}, {"up": "1x20"}, "1m", "45s"),
+    "OverlayDown": Case({"up": "1 0x20", "overlay_process_info": "1"},
+                         {"up": "0x20", 'overlay_process_info{instance="b"}': "1x20"}, "1m15s", "1m"),
     "OverlayRestarting": Case({"overlay_process_uptime_seconds": "0 15 30 0 15 0 15 30 45 0 15 30"},
                               {"overlay_process_uptime_seconds": "0 15 30 0 15 0 15 30 45 60 75 90"}, "2m45s"),
     "OverlayCoreDetached": Case({"overlay_core_attached_count": "0x20"}, {"overlay_core_attached_count": "1x20"},
@@ -55,7 +56,7 @@ CASES = {
         "2m15s", "1m45s"),
     "OverlayClockOff": Case(
         {"overlay_clock_median_offset_seconds": "-1.1x20", "overlay_clock_peers_measured_count": "3x20"},
-        {"overlay_clock_median_offset_seconds": "0.9x20", "overlay_clock_peers_measured_count": "3x20"}, "1m", "45s"),
+        {"overlay_clock_median_offset_seconds": "9x20", "overlay_clock_peers_measured_count": "1x20"}, "1m", "45s"),
     "OverlayPeerClockOff": Case({"overlay_clock_largest_offset_seconds": "11x80"},
                                 {"overlay_clock_largest_offset_seconds": "9x80"}, "10m", "9m45s"),
     "OverlayScpSlow": Case(histogram("overlay_scp_hop_seconds", "2.097152", 5),

@@ -53,8 +53,9 @@ def panels():
 
 
 def targets():
-    """(title, expression) of every query of every panel."""
-    return [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+    """(title/letter, expression) of every query of every panel."""
+    return [(f"{panel['title']}/{target['refId']}", target["expr"])
+            for panel in panels() for target in panel["targets"]]
 
 
 def page_metrics():

@@ -1,14 +1,19 @@
 #include "server/metrics.h"
 
+#include <fmt/format.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string>
+#include <string_view>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/metric_table.h"
 #include "server/operator_report.h"
 
 namespace overlay::server {
@@ -111,6 +116,96 @@ TEST_F(Metrics, OperatorMetricsAreTheSameSamples) {
     count += line.empty() || line[0] == '#' ? 0 : 1;
   EXPECT_EQ(response.samples_size(), count);
   EXPECT_GT(count, 150);
+}
+
+// Every metric says when to worry, and no note is left of one that has gone.
+TEST_F(Metrics, EachSaysWhenToWorry) {
+  for (const MetricDefinition& definition : MetricDefinitions()) {
+    EXPECT_FALSE(definition.worry.empty()) << definition.name << ": server/metric_notes.cc";
+  }
+  EXPECT_EQ(metric_table::WorryCount(), MetricDefinitions().size());
+}
+
+// What operators of stellar-core watch today, the names after "overlay.".
+constexpr std::string_view kPriorNames[] = {"byte.read",
+                                            "byte.write",
+                                            "message.read",
+                                            "message.write",
+                                            "message.broadcast",
+                                            "message.drop",
+                                            "async.read",
+                                            "async.write",
+                                            "error.read",
+                                            "error.write",
+                                            "connection.authenticated",
+                                            "connection.pending",
+                                            "connection.latency",
+                                            "connection.read-throttle",
+                                            "connection.flood-throttle",
+                                            "delay.async-write",
+                                            "delay.write-queue",
+                                            "inbound.attempt",
+                                            "inbound.establish",
+                                            "inbound.drop",
+                                            "inbound.reject",
+                                            "inbound.live",
+                                            "outbound.attempt",
+                                            "outbound.establish",
+                                            "outbound.drop",
+                                            "outbound.cancel",
+                                            "outbound-queue.scp",
+                                            "outbound-queue.tx",
+                                            "outbound-queue.advert",
+                                            "outbound-queue.demand",
+                                            "outbound-queue.drop-scp",
+                                            "outbound-queue.drop-tx",
+                                            "outbound-queue.drop-advert",
+                                            "outbound-queue.drop-demand",
+                                            "recv.X",
+                                            "recv.scp",
+                                            "recv-transaction.sum",
+                                            "recv-transaction.count",
+                                            "recv-transaction.max",
+                                            "send.X",
+                                            "send.txset",
+                                            "fetch.txset",
+                                            "fetch.qset",
+                                            "fetch.unique-recv",
+                                            "fetch.duplicate-recv",
+                                            "item-fetcher.next-peer",
+                                            "flood.advertised",
+                                            "flood.demanded",
+                                            "flood.fulfilled",
+                                            "flood.unfulfilled-banned",
+                                            "flood.unfulfilled-unknown",
+                                            "flood.tx-pull-latency",
+                                            "flood.peer-tx-pull-latency",
+                                            "flood.relevant-txs",
+                                            "flood.irrelevant-txs",
+                                            "flood.abandoned-demands",
+                                            "demand.timeout",
+                                            "flood.broadcast",
+                                            "flood.unique_recv",
+                                            "flood.duplicate_recv",
+                                            "flood.tx-batch-size",
+                                            "memory.flood-known",
+                                            "timeout.idle",
+                                            "timeout.straggler"};
+
+TEST_F(Metrics, EveryMetricOfThePriorArtHasItsCounterpartOrAReason) {
+  const std::string page = MetricsPage();
+  const std::string table = page.substr(page.find("## What stellar-core's metrics"));
+  size_t rows = 0;
+  for (const std::string_view name : kPriorNames) {
+    const std::string row = fmt::format("\n| {} | ", name);
+    const size_t at = table.find(row);
+    ASSERT_NE(at, std::string::npos) << name;
+    const std::string here = table.substr(at + row.size(), 8);
+    EXPECT_TRUE(here == "`overlay" || here.substr(0, 6) == "None: ") << name << ": " << here;
+    ++rows;
+  }
+  // No row is of another name, a misspelt one say. Two lines are the table's head.
+  EXPECT_EQ(static_cast<size_t>(std::count(table.begin(), table.end(), '|')), 3 * (rows + 2));
 }
 
 // OVERLAY_WRITE_DOCS=1 in the environment writes the page anew.
