@@ -71,6 +71,7 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
     wall_due_ = now + std::chrono::seconds(1);
     transport_->SetWallTime(now, transport::EventLoop::ReadWallClock());
     LogClocks(now);
+    log_.TellLeftOut(now);
   }
   if (stop_wanted_.exchange(false)) StartDrain(now, "asked");
   if (options_.exit_with_parent && getppid() != parent_) StartDrain(now, "parent gone");
@@ -87,6 +88,10 @@ std::optional<Time> Daemon::Impl::Turn(Time now) {
   sessions_->OnTurn(now);
   UpdateHealth(now);
   if (desk_ != nullptr && desk_->AnswerOne(now)) next = now;
+  if (const auto bug = LibraryLog::TakeBug()) {
+    log_.EventLimited(now, LogLevel::kError, "bug",
+                      {{"at", bug->text}, {"count", fmt::format("{}", bug->count)}});
+  }
   if (const auto said = LibraryLog::Take()) {
     log_.EventLimited(now, LogLevel::kWarning, "library",
                       {{"said", said->text}, {"count", fmt::format("{}", said->count)}});

@@ -1,5 +1,6 @@
 #include "server/library_log.h"
 
+#include <fmt/format.h>
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
@@ -9,17 +10,32 @@
 #include <string_view>
 #include <utility>
 
+#include "flood/base/bug_sink.h"
+
 namespace overlay::server {
 namespace {
 
 constexpr size_t kTextBytesMax = 512;
 
 std::mutex mutex;
-LibraryLog::Said said;
+LibraryLog::Said said;  // guarded by mutex, as the next
+LibraryLog::Said bug;
 
-void Keep(std::string_view text) {
+void KeepIn(LibraryLog::Said& kept, std::string_view text) {
   const std::lock_guard lock(mutex);
-  if (said.count++ == 0) said.text = std::string(text.substr(0, kTextBytesMax));
+  if (kept.count++ == 0) kept.text = std::string(text.substr(0, kTextBytesMax));
+}
+
+std::optional<LibraryLog::Said> TakeFrom(LibraryLog::Said& kept) {
+  const std::lock_guard lock(mutex);
+  if (kept.count == 0) return std::nullopt;
+  return std::exchange(kept, {});
+}
+
+void Keep(std::string_view text) { KeepIn(said, text); }
+
+void OnBug(const char* file, int line, const char* text) {
+  KeepIn(bug, fmt::format("{}:{}: {}", file, line, text));
 }
 
 void Print(const char* file, int line, const char* text) {
@@ -41,14 +57,12 @@ void OnGrpc(gpr_log_func_args* args) {
 }  // namespace
 
 void LibraryLog::Install() {
+  SetBugSink(&OnBug);
   google::protobuf::SetLogHandler(&OnProtobuf);
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function(&OnGrpc);
 }
 
-std::optional<LibraryLog::Said> LibraryLog::Take() {
-  const std::lock_guard lock(mutex);
-  if (said.count == 0) return std::nullopt;
-  return std::exchange(said, {});
-}
+std::optional<LibraryLog::Said> LibraryLog::Take() { return TakeFrom(said); }
+std::optional<LibraryLog::Said> LibraryLog::TakeBug() { return TakeFrom(bug); }
 
 }  // namespace overlay::server

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "server/mask_seeds.h"
+
 namespace overlay::server {
 namespace {
 
@@ -25,7 +27,7 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 }
 
 // A longer one than that a pipe may take in parts, and make us wait: with time and level less than
-// PIPE_BUF. Texts of others are cut, so that no line comes near it.
+// PIPE_BUF. Texts are cut, so that no line comes near it.
 constexpr size_t kLineBytesMax = 4000;
 
 // True where such a line can be written without waiting: a pipe with less than PIPE_BUF of room is
@@ -36,13 +38,18 @@ bool TakesALine() {
 }
 
 // Quotes where needed, escapes what is not printable ASCII.
-std::string Quote(std::string_view text, bool always) {
+std::string Quote(std::string_view given, bool always) {
+  const std::string text = MaskSeeds(given);
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return c > ' ' && c < 0x7f && c != '"' && c != '\\' && c != '=';
   });
-  if (plain && !always) return std::string(text);
+  if (plain && !always && text.size() <= Log::kTextBytesMax) return text;
   std::string out = "\"";
-  for (const char c : text.substr(0, 512)) {
+  for (const char c : text) {
+    if (out.size() > Log::kTextBytesMax) {
+      out += "...";
+      break;
+    }
     if (c == '"' || c == '\\') {
       out += '\\';
       out += c;
@@ -136,14 +143,30 @@ void Log::EventLimited(Time now, LogLevel level, std::string_view event,
                 .first;
   }
   Budget& budget = found->second;
-  budget.tokens = std::min<double>(kBurst, budget.tokens + ToSeconds(now - budget.at));
-  budget.at = now;
+  Refill(now, budget);
   if (budget.tokens < 1) {
     ++budget.left_out;
+    budget.level = level;
     return;
   }
   budget.tokens -= 1;
   Write(level, event, facts, std::exchange(budget.left_out, 0));
+}
+
+void Log::Refill(Time now, Budget& budget) {
+  budget.tokens = std::min<double>(kBurst, budget.tokens + ToSeconds(now - budget.at));
+  budget.at = now;
+}
+
+void Log::TellLeftOut(Time now) {
+  for (auto& [event, budget] : budgets_) {
+    if (budget.left_out == 0) continue;
+    Refill(now, budget);
+    // A storm that goes on tells of itself with its next line.
+    if (budget.tokens < 2) continue;
+    budget.tokens -= 1;
+    Write(budget.level, event, {}, std::exchange(budget.left_out, 0));
+  }
 }
 
 }  // namespace overlay::server

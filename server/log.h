@@ -5,9 +5,10 @@
 //
 // Rules
 //   R1  What a peer or a core can cause goes through EventLimited: kBurst lines of one event at
-//       once, then one a second; how many were left out is said with the next.
+//       once, then one a second; how many were left out is said with the next, or by TellLeftOut.
 //       Why: a log that an outsider can fill is a disk that an outsider can fill.
-//   R2  Texts of others are escaped.
+//   R2  Texts are escaped to printable ASCII and cut at kTextBytesMax; a secret seed is never one
+//       of them (mask_seeds.h).
 //   R3  A line that standard error does not take at once is lost, and counted.
 //       Why: the loop writes it, and whoever reads a pipe may have stopped.
 // Threads  the loop's, and main's before it.
@@ -44,6 +45,7 @@ using LogFact = std::pair<std::string_view, std::string>;
 class Log {
  public:
   static constexpr uint32_t kBurst = 20;
+  static constexpr size_t kTextBytesMax = 640;  // six such facts fit in a line
 
   Log(LogLevel level, LogFormat format);
   ~Log();
@@ -57,6 +59,8 @@ class Log {
   void Event(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts = {});
   void EventLimited(Time now, LogLevel level, std::string_view event,
                     std::initializer_list<LogFact> facts = {});
+  // R1: of events that come no more. Now and then.
+  void TellLeftOut(Time now);
 
   // What Event would write, without time and level; for tests.
   static std::string Render(LogFormat format, std::string_view event,
@@ -67,7 +71,10 @@ class Log {
     double tokens = kBurst;
     Time at{};
     uint64_t left_out = 0;
+    LogLevel level = LogLevel::kInfo;  // of what was left out last
   };
+
+  static void Refill(Time now, Budget& budget);
 
   void Write(LogLevel level, std::string_view event, std::initializer_list<LogFact> facts,
              uint64_t left_out);

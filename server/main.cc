@@ -16,6 +16,7 @@
 #include "server/daemon.h"
 #include "server/descriptors.h"
 #include "server/listeners.h"
+#include "server/mask_seeds.h"
 #include "transport/node_key_file.h"
 
 extern char** environ;
@@ -48,7 +49,7 @@ constexpr char kHelp[] =
 
 void PrintError(const absl::Status& status) {
   const std::string message(status.message());
-  std::fprintf(stderr, "overlayd: %s\n", message.c_str());
+  std::fprintf(stderr, "overlayd: %s\n", MaskSeeds(message).c_str());
 }
 
 int ExitCode(const absl::Status& status) {

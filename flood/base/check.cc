@@ -3,11 +3,19 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "flood/base/bug_sink.h"
+
 namespace overlay {
 namespace {
 
 std::atomic<uint64_t> g_bug_count{0};
 std::atomic<bool> g_bugs_are_fatal{false};
+
+void PrintBug(const char* file, int line, const char* text) {
+  std::fprintf(stderr, "%s:%d: bug: %s\n", file, line, text);
+}
+
+std::atomic<BugSink> g_bug_sink{&PrintBug};
 
 }  // namespace
 
@@ -20,13 +28,17 @@ void CheckFailed(const char* file, int line, const char* condition) {
 
 void BugFound(const char* file, int line, const char* text, std::atomic<bool>& said) {
   g_bug_count.fetch_add(1, std::memory_order_relaxed);
-  if (!said.exchange(true)) std::fprintf(stderr, "%s:%d: bug: %s\n", file, line, text);
-  if (g_bugs_are_fatal.load(std::memory_order_relaxed)) std::abort();
+  if (g_bugs_are_fatal.load(std::memory_order_relaxed)) {
+    PrintBug(file, line, text);
+    std::abort();
+  }
+  if (!said.exchange(true)) g_bug_sink.load()(file, line, text);
 }
 
 }  // namespace internal
 
 uint64_t BugCount() { return g_bug_count.load(std::memory_order_relaxed); }
+void SetBugSink(BugSink sink) { g_bug_sink.store(sink == nullptr ? &PrintBug : sink); }
 void BugsAreFatal(bool fatal) { g_bugs_are_fatal.store(fatal, std::memory_order_relaxed); }
 
 }  // namespace overlay

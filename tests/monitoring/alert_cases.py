@@ -51,8 +51,8 @@ CASES = {
         {"overlay_scp_newest_closed_slot": "5x40", "overlay_core_attached_count": "1x40"},
         {"overlay_scp_newest_closed_slot": "5+3x40", "overlay_core_attached_count": "1x40"}, "1m", "45s"),
     "OverlayLedgerBehind": Case(
-        {"overlay_scp_newest_closed_slot": "10+3x40", 'overlay_scp_newest_closed_slot{instance="b"}': "16+3x40"},
-        {"overlay_scp_newest_closed_slot": "11+3x40", 'overlay_scp_newest_closed_slot{instance="b"}': "16+3x40"},
+        {"overlay_scp_newest_closed_slot": "5+3x40", 'overlay_scp_newest_closed_slot{instance="b"}': "16+3x40"},
+        {"overlay_scp_newest_closed_slot": "6+3x40", 'overlay_scp_newest_closed_slot{instance="b"}': "16+3x40"},
         "2m15s", "1m45s"),
     "OverlayClockOff": Case(
         {"overlay_clock_median_offset_seconds": "-1.1x20", "overlay_clock_peers_measured_count": "3x20"},
@@ -141,4 +141,5 @@ def promtool_tests():
         early = [firing(alert, case.not_yet, 0)] if case.not_yet else []
         add(f"{alert} fires", case.fires, [*early, firing(alert, case.at, 1)])
         add(f"{alert} is quiet", case.quiet, [firing(alert, case.at, 0)])
-    return {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}
+    return {"rule_files": ["rules.yaml"], "group_eval_order": ["overlay.recording", "overlay.alerts"],
+            "evaluation_interval": "15s", "tests": tests}

@@ -1,10 +1,18 @@
 #include "server/log.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 
+#include <charconv>
+#include <sstream>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "flood/base/crypto.h"
 #include "gtest/gtest.h"
 
 namespace overlay::server {
@@ -19,6 +27,105 @@ TEST(Log, TextQuotesWhatNeedsIt) {
 TEST(Log, JsonIsEscapedAndSaysWhatWasLeftOut) {
   EXPECT_EQ(Log::Render(LogFormat::kJson, "dns_failed", {{"host", "a\\\x01"}}, 7),
             "\"event\":\"dns_failed\",\"host\":\"a\\\\\\u0001\",\"left_out\":\"7\"");
+}
+
+// Standard error, into a string.
+class Captured {
+ public:
+  Captured() : before_(dup(STDERR_FILENO)) {
+    EXPECT_EQ(pipe2(ends_, O_CLOEXEC), 0);
+    EXPECT_EQ(fcntl(ends_[0], F_SETFL, O_NONBLOCK), 0);
+    EXPECT_EQ(dup2(ends_[1], STDERR_FILENO), STDERR_FILENO);
+  }
+  ~Captured() {
+    EXPECT_EQ(dup2(before_, STDERR_FILENO), STDERR_FILENO);
+    for (const int fd : {ends_[0], ends_[1], before_}) close(fd);
+  }
+  std::vector<std::string> Lines() {
+    char buffer[4096];
+    for (ssize_t n = 0; (n = read(ends_[0], buffer, sizeof buffer)) > 0;) {
+      text_.append(buffer, static_cast<size_t>(n));
+    }
+    std::vector<std::string> lines;
+    std::istringstream stream(text_);
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    return lines;
+  }
+
+ private:
+  const int before_;
+  int ends_[2] = {-1, -1};
+  std::string text_;
+};
+
+uint64_t LeftOut(const std::string& line) {
+  constexpr std::string_view kName = "left_out=";
+  const size_t at = line.find(kName);
+  uint64_t count = 0;
+  if (at != std::string::npos) {
+    std::from_chars(line.data() + at + kName.size(), line.data() + line.size(), count);
+  }
+  return count;
+}
+
+// R1: what a peer does ten thousand times is a few lines, which tell of all.
+TEST(Log, AStormIsAFewLinesThatTellOfAll) {
+  constexpr int kEvents = 10'000;
+  Captured captured;
+  Log log(LogLevel::kInfo, LogFormat::kText);
+  Time now{std::chrono::hours(1)};
+  for (int i = 0; i < kEvents; ++i) {
+    now += std::chrono::milliseconds(1);  // ten seconds in all
+    log.EventLimited(now, LogLevel::kInfo, "offence", {{"number", fmt::format("{}", i)}});
+  }
+  log.TellLeftOut(now);
+  const size_t in_the_storm = captured.Lines().size();
+  EXPECT_GE(in_the_storm, Log::kBurst);
+  EXPECT_LE(in_the_storm, Log::kBurst + 10);
+  log.TellLeftOut(now + std::chrono::seconds(2));
+  log.TellLeftOut(now + std::chrono::seconds(60));
+  const std::vector<std::string> lines = captured.Lines();
+  ASSERT_EQ(lines.size(), in_the_storm + 1);
+  uint64_t told = 0;
+  for (const std::string& line : lines) told += LeftOut(line) + (line.find("number=") != line.npos);
+  EXPECT_EQ(told, static_cast<uint64_t>(kEvents));
+  EXPECT_EQ(log.lost(), 0u);
+}
+
+// R2: machines can read every line, and each byte of others' texts is in it, up to the cut.
+TEST(Log, EveryTextMakesALegalLine) {
+  SecretSeed seed;
+  seed.bytes.fill(9);
+  std::string bytes;
+  for (int c = 0; c < 256; ++c) bytes += static_cast<char>(c);
+  const std::string forged = "x\n{\"event\":\"forged\"}\r\n";
+  const std::string all[] = {bytes,
+                             forged,
+                             std::string(100'000, '\xff'),
+                             "\xf0\x9f\x98",
+                             "\xe2\x80\xa8",
+                             ToStrkey(seed),
+                             "",
+                             "a=b \"c\" \\",
+                             std::string(100'000, 'y')};
+  Captured captured;
+  Log log(LogLevel::kDebug, LogFormat::kJson);
+  for (const std::string& text : all) {
+    // As many facts as any event has.
+    log.Event(LogLevel::kInfo, "heard",
+              {{"a", text}, {"b", text}, {"c", text}, {"d", text}, {"e", text}});
+  }
+  EXPECT_EQ(log.lost(), 0u);
+  const std::vector<std::string> lines = captured.Lines();
+  ASSERT_EQ(lines.size(), std::size(all));
+  for (size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_LT(lines[i].size(), 4096u);
+    google::protobuf::Struct object;
+    ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(lines[i], &object).ok()) << lines[i];
+    EXPECT_EQ(object.fields().at("event").string_value(), "heard");
+    EXPECT_EQ(object.fields_size(), 8);
+    EXPECT_EQ(lines[i].find(ToStrkey(seed)), std::string::npos);
+  }
 }
 
 // R3: the loop must not wait for whoever reads the log.
