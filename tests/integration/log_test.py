@@ -16,7 +16,8 @@ import daemon as d
 from daemon import operator_pb2
 from overlayd_test import Folder
 
-HOSTILE = 'a"b\\ \n{"event":"forged","level":"error"}\r\n\t\x01\x7f ü \u2028 \U0001f600 level=error' + "x" * 2000
+# All that a core may say of itself: 128 printable characters.
+HOSTILE = 'a"b\\ \\n{"event":"forged","level":"error"} \\u000a \\" level=error'.ljust(128, "}")
 SECONDS_MAX = 20
 
 
@@ -40,7 +41,7 @@ class Lines(LogTest):
         a = self.start("a", "--log.format", "json", "--log.level", "debug")
         stub = d.core_pb2_grpc.CoreStub(d.grpc.insecure_channel(a.ready["api"]))
         request = d.core_pb2.AttachRequest(
-            core_instance=os.urandom(16), network_id=d.hashlib.sha256(d.PASSPHRASE.encode()).digest(), agent=HOSTILE[:200])
+            core_instance=os.urandom(16), network_id=d.hashlib.sha256(d.PASSPHRASE.encode()).digest(), agent=HOSTILE)
         attach = stub.Attach(request)
         next(attach)
         attach.cancel()
@@ -53,8 +54,7 @@ class Lines(LogTest):
             self.assertTrue(all(isinstance(value, str) for value in event.values()), event)
         self.assertNotIn("forged", {event["event"] for event in events})
         agent = next(event["agent"] for event in events if event["event"] == "core_attached")
-        # The bytes of UTF-8, one character each.
-        self.assertEqual(agent.encode("latin-1").decode(), HOSTILE[:200])
+        self.assertEqual(agent, HOSTILE)
         self.assertEqual(events[-1]["event"], "stopped")
 
     def test_levels_change_at_once(self):
@@ -125,7 +125,7 @@ class Secrets(LogTest):
         for path in ("metrics", "status", "peers", ""):
             with urllib.request.urlopen(f"http://{a.ready['metrics']}/{path}", timeout=10) as page:
                 pages.append(page.read())
-        for command in ("status", "peers", "metrics", "bans", "dns"):
+        for command in ("status", "peers", "bans", "dns"):
             done = subprocess.run([os.environ["TEST_OVERLAYCTL"], "--operator", a.ready["operator"], command],
                                   capture_output=True, timeout=20, check=True)
             pages.append(done.stdout + done.stderr)
