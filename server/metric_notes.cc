@@ -153,6 +153,14 @@ const Notes& AllNotes() {
       {"overlay_core_observer_lost_total", "an observer matters to you"},
       {"overlay_core_messages_total", "up stops while down goes on: the core hangs"},
       {"overlay_core_bytes_total", "near what the core's machine carries"},
+      {"overlay_http3_connections_count", "it stays at its limit: somebody holds them"},
+      {"overlay_http3_connections_total", "refused or displaced rise"},
+      {"overlay_http3_handshakes_total", "evicted or refused ones rise: a flood"},
+      {"overlay_http3_answers_total", "5xx rise"},
+      {"overlay_http3_refusals_total", "any kind rises steadily that you do not know of"},
+      {"overlay_http3_bodies_bytes", "it stays high: readers that do not read"},
+      {"overlay_http3_wire_bytes_total", "near what the link carries"},
+      {"overlay_http3_datagrams_total", "unroutable comes near all: a scan, or a flood"},
   };
   return notes;
 }
