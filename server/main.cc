@@ -37,7 +37,8 @@ constexpr char kHelp[] =
     "      SIGHUP reads file and environment again and takes up the settings that say so.\n"
     "  overlayd check-config [--config FILE] [settings]\n"
     "      Checks file, environment, flags and key file, and says what is wrong. Exit 0: all is "
-    "well.\n"
+    "well;\n"
+    "      prints the node's public key, G...\n"
     "  overlayd keygen [--out FILE]\n"
     "      Makes a node key. With --out into a new file of mode 0600; prints the public key, G... "
     "Without it, prints\n"
@@ -108,7 +109,8 @@ int CheckConfig(const Arguments& arguments) {
     PrintError(config.status());
     return kUsage;
   }
-  if (const absl::StatusOr<SecretSeed> key = LoadKey(*config); !key.ok()) {
+  const absl::StatusOr<SecretSeed> key = LoadKey(*config);
+  if (!key.ok()) {
     PrintError(key.status());
     return kUsage;
   }
@@ -116,7 +118,7 @@ int CheckConfig(const Arguments& arguments) {
     PrintError(files);
     return kUsage;
   }
-  std::puts("ok");
+  std::printf("ok, this node is %s\n", ToStrkey(PublicKeyOf(*key)).c_str());
   return kOk;
 }
 

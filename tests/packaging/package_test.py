@@ -64,11 +64,21 @@ class Package(unittest.TestCase):
         for path, mode in FILES.items():
             self.assertIn(path, files)
             self.assertEqual(files[path][:2], [mode, "root/root"])
-        pages = {path.name for path in (ROOT / "man").glob("*.[15]")} if (ROOT / "man").is_dir() else set()
-        self.assertEqual({pathlib.PurePath(path).name for path in files if "/man/" in path}, pages)
+        self.assertEqual({pathlib.PurePath(path).name for path in files if "/man/" in path},
+                         {"overlayd.1", "overlayctl.1"})
         for path in files:
             # The library is for those who build with it: not here.
             self.assertFalse(re.search(r"\.(a|h|pc|cmake|proto)$", path), path)
+
+    def test_its_manual_is_what_help_says(self):
+        with tempfile.TemporaryDirectory() as folder:
+            said("dpkg-deb", "--extract", self.package, folder)
+            for name in ("overlayd", "overlayctl"):
+                page = pathlib.Path(folder, "usr", "share", "man", "man1", f"{name}.1").read_text(encoding="utf-8")
+                plain = page.replace("\\&", "").replace("\\-", "-").replace("\\e", "\\")
+                self.assertIn(said(os.path.join(folder, "usr", "bin", name), "--help"), plain)
+                self.assertRegex(page, rf"^\.TH {name.upper()} 1 ")
+                self.assertFalse([line for line in page.split("\n") if re.match(r"[.'](?![A-Z]|nf$|fi$)", line)])
 
     def test_it_keeps_what_is_configured(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +99,7 @@ class Package(unittest.TestCase):
             key = os.path.join(folder, "key")
             said(program, "keygen", "--out", key)
             config = os.path.join(folder, "etc", "overlayd", "overlayd.toml")
-            self.assertIn("ok", said(program, "check-config", "--config", config, "--node.key_file", key))
+            self.assertIn("ok, this node is G", said(program, "check-config", "--config", config, "--node.key_file", key))
 
 
 class Unit(unittest.TestCase):
