@@ -48,6 +48,8 @@ class Rules(unittest.TestCase):
                 self.assertEqual(set(notes), {"summary", "description", "runbook"})
                 self.assertIn("{{ $labels.instance }}", notes["summary"])
                 self.assertEqual(notes["runbook"], f"docs/operations.md#alert-{name.lower()}")
+                page, anchor = notes["runbook"].split("#")
+                self.assertIn(f'<a id="{anchor}"></a>{name}', (sources.ROOT / page).read_text())
 
     def test_each_alert_fires_and_does_not(self):
         self.assertEqual(set(alert_cases.CASES), set(sources.alerts()))
