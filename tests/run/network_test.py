@@ -185,10 +185,6 @@ def restarted_cores(network):
     restarted(network, "cores")
 
 
-def restarted_both(network):
-    restarted(network, "both")
-
-
 # The same as a StatefulSet's pods live: names that come 30 s late, and another address after each restart.
 def pods(network):
     last = restarted(network, "both", "--pods")
@@ -231,7 +227,7 @@ def bad_arguments(network):
 STORIES = {story.__name__: story for story in (consensus, small_network, drop_scp, drop_tx, corrupt_set, no_vote,
                                                killed_core, paused_core, hung_core, slow_core,
                                                core_back_at_once, restarted_daemons, restarted_cores,
-                                               restarted_both, pods, interrupted, killed_run, bad_arguments)}
+                                               pods, interrupted, killed_run, bad_arguments)}
 
 
 def main():
