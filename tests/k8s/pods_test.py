@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "network"))
+sys.path.insert(0, str(ROOT / "scripts" / "network"))
 
 import manifests  # noqa: E402
 from lab import Lab, in_namespace, wait_until  # noqa: E402
