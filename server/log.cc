@@ -39,7 +39,7 @@ bool TakesALine() {
 
 // Quotes where needed, escapes what is not printable ASCII.
 std::string Quote(std::string_view given, bool always) {
-  const std::string text = MaskSeeds(given);
+  std::string text = MaskSeeds(given);
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return c > ' ' && c < 0x7f && c != '"' && c != '\\' && c != '=';
   });

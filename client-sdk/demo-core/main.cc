@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -271,9 +271,9 @@ int Main(const std::vector<std::string>& words) {
   if (pipe2(g_wake_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
     return fail(absl::InternalError("no pipe"), 1);
   }
-  signal(SIGTERM, Wake);
-  signal(SIGINT, Wake);
-  signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGTERM, Wake);
+  std::signal(SIGINT, Wake);
+  std::signal(SIGPIPE, SIG_IGN);
 
   DemoCore core(arguments->core, *std::move(transactions), *report);
   absl::Status ended = absl::OkStatus();

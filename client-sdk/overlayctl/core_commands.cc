@@ -3,11 +3,11 @@
 // what the daemon does, and are the core's.
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <charconv>
 #include <condition_variable>
+#include <csignal>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -253,8 +253,7 @@ absl::Status Fetch(const Arguments& arguments, Client& client, Session& session)
   FetchOptions options;
   options.sources = 2;
   options.until_cancelled = true;  // --timeout decides
-  const absl::Status asked =
-      client.Fetch(type, SetHash::FromHex(arguments.operand)->bytes, options);
+  absl::Status asked = client.Fetch(type, SetHash::FromHex(arguments.operand)->bytes, options);
   if (!asked.ok()) return asked;
   if (!session.Wait(arguments.timeout, [&] { return session.set().has_value(); })) {
     return absl::DeadlineExceededError(fmt::format(
@@ -363,8 +362,8 @@ absl::Status RunCoreCommand(const Arguments& arguments) {
     if (!network_id.ok()) return network_id.status();
     options.network_id = *std::move(network_id);
   }
-  signal(SIGINT, OnInterrupt);
-  signal(SIGTERM, OnInterrupt);
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
 
   Session session(arguments);
   auto client = Client::Create(options, &session);

@@ -53,7 +53,7 @@ Http3Front::Http3Front(const Http3Limits& limits, const transport::TlsIdentity& 
     : limits_(limits),
       counters_(counters),
       budget_(counters.body_bytes),
-      endpoint_(SettingsOf(limits), identity, std::move(random)),
+      endpoint_(SettingsOf(limits), identity, random),
       requests_(limits.requests_per_second_max, Time{}) {}
 
 // ---- inputs
@@ -87,8 +87,9 @@ void Http3Front::OnTurn(Time now) {
 
 void Http3Front::Handle(Time now) {
   // By index: what is found may close connections, which is told by more events.
-  for (size_t i = 0; i < events_.list().size(); ++i) {
-    const QuicEvent event = events_.list()[i];
+  size_t handled = 0;
+  while (handled < events_.list().size()) {
+    const QuicEvent event = events_.list()[handled++];
     HandleOne(now, event);
   }
   events_.Clear();

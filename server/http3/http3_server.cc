@@ -103,8 +103,8 @@ absl::StatusOr<std::unique_ptr<Http3Server>> Http3Server::Start(Http3Options opt
       transport::UdpSocket::Bind(options.listen, socket_options);
   if (!socket.ok()) return socket.status();
   impl->socket = *std::move(socket);
-  impl->front = std::make_unique<Http3Front>(options.limits, *impl->identity,
-                                             std::move(options.random), impl->counters);
+  impl->front =
+      std::make_unique<Http3Front>(options.limits, *impl->identity, options.random, impl->counters);
   Impl* const it = impl.get();
   if (absl::Status status =
           it->loop->Watch(it->socket->fd(), {.read = true, .write = false},
