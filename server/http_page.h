@@ -35,7 +35,7 @@ struct HttpPage {
 struct HttpRoute {
   // "/metrics", itself only; "/txsets/", everything below it.
   std::string path;
-  // Any thread, several at once. May wait some 100 ms for the loop.
+  // Any thread, several at once. May wait up to a second for the loop (pages.h).
   std::function<HttpPage(const HttpRequest&)> page;
 };
 

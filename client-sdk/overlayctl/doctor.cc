@@ -71,6 +71,7 @@ void CheckCore(const DaemonFacts& daemon, Findings& out) {
 // What to do about a peer that is not there, by why its last connection or dial ended.
 std::string_view RemedyFor(std::string_view reason) {
   constexpr std::pair<std::string_view, std::string_view> kRemedies[] = {
+      {"none yet", "it is being dialled for the first time: ask again in some seconds"},
       {"not_resolved", "its name does not resolve: see dns"},
       {"unreachable", "nothing answers there: is it up, and is UDP to it let through?"},
       {"handshake_timeout", "nothing answers there: is it up, and is UDP to it let through?"},

@@ -93,6 +93,8 @@ TEST_F(DoctorTest, EachMissingPeerWithWhatItsReasonAsksFor) {
   EXPECT_EQ(Of("peer").found, "two.example:2 is waiting; last: wrong_key, 3 dials failed");
   EXPECT_THAT(Of("peer").remedy, HasSubstr("another key answers"));
   EXPECT_EQ(Of("peers").found, "1 connected, 1 of 2 configured are missing");
+  daemon_.peers.back().clear_last_reason();
+  EXPECT_THAT(Of("peer").remedy, HasSubstr("ask again"));
   // Our own name in the list of all is no fault.
   daemon_.peers.back().set_last_reason("self");
   EXPECT_EQ(Complaints(), Strings{});
