@@ -1,137 +1,10 @@
 #include "flood/peers/dial_plan.h"
 
-#include <algorithm>
-#include <map>
-
 #include "flood/base/crypto.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
-#include "tests/support/actions.h"
+#include "tests/flood/peers/dial_plan_fixture.h"
 
-namespace overlay::flood {
+namespace overlay::flood::dial_plan_test {
 namespace {
-
-using namespace std::chrono_literals;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-
-NodeKey Key(uint8_t n) {
-  NodeKey key;
-  key.bytes[0] = n;
-  return key;
-}
-
-PeerEntry Entry(const std::string& host, std::optional<uint16_t> port = std::nullopt,
-                std::optional<NodeKey> pinned = std::nullopt) {
-  return {.text = host, .host = host, .port = port, .pinned_key = pinned, .preferred = false};
-}
-
-class DialPlanTest : public testing::Test {
- protected:
-  ~DialPlanTest() override { plan_.CheckInvariants(); }
-
-  // With the entry's port or without one: then services are asked for, too.
-  void Resolve(const std::string& host, const std::vector<std::string>& addresses,
-               bool services = false, Duration ttl = 10min) {
-    plan_.OnDeadline(now_, out_);  // asks
-    ResolvedHost resolved{{}, ttl};
-    for (const std::string& address : addresses) {
-      resolved.addresses.push_back(SocketAddress::Parse(address).value());
-    }
-    plan_.OnResolved(now_, {host, services}, resolved, out_);
-  }
-  // Names asked for by now, since the last call of this or of Dialled().
-  std::vector<std::string> Asked() {
-    plan_.OnDeadline(now_, out_);
-    std::vector<std::string> hosts;
-    for (const Action& action : out_) {
-      const auto* resolve = std::get_if<ResolveHost>(&action);
-      if (resolve != nullptr) hosts.push_back(resolve->host);
-    }
-    std::erase_if(out_, [](const Action& a) { return std::holds_alternative<ResolveHost>(a); });
-    return hosts;
-  }
-  std::vector<std::string> Configure(std::vector<PeerEntry> entries,
-                                     bool disconnect_removed = false,
-                                     PeerEntrySource source = PeerEntrySource::kFile) {
-    plan_.Configure(now_, {source, std::move(entries), disconnect_removed}, out_);
-    const auto answers = Outputs<PeersConfigured>(out_);
-    EXPECT_EQ(answers.size(), 1u);
-    applied_ = !answers.empty() && answers[0].applied;
-    std::erase_if(out_, [](const Action& a) { return std::holds_alternative<CoreOutput>(a); });
-    return answers.empty() ? std::vector<std::string>{} : answers[0].refusals;
-  }
-  // Addresses dialled since the last call.
-  std::vector<std::string> Dialled() {
-    plan_.OnDeadline(now_, out_);
-    plan_.CheckInvariants();
-    std::vector<std::string> addresses;
-    for (const Dial& dial : Commands<Dial>(out_)) {
-      addresses.push_back(dial.address.ToString());
-      last_dial_[dial.address.ToString()] = dial;
-    }
-    out_.clear();
-    return addresses;
-  }
-  void End(const std::string& address, CloseReason reason,
-           std::optional<NodeKey> key = std::nullopt) {
-    const Dial& dial = last_dial_.at(address);
-    plan_.OnDialEnded(now_, {dial.dial, dial.address, reason, key, ""});
-  }
-  PeerInfo Info(const std::string& address, NodeKey key, bool inbound = false,
-                uint16_t listen = 0) {
-    PeerInfo info;
-    info.key = key;
-    info.address = SocketAddress::Parse(address).value();
-    info.inbound = inbound;
-    info.listen_port = listen;
-    return info;
-  }
-  void Connected(const std::string& address, NodeKey key) {
-    plan_.OnPeerConnected(now_, Info(address, key));
-    End(address, CloseReason::kNone, key);
-  }
-  // Moves to the plan's next deadline and returns what was dialled there.
-  std::vector<std::string> Next() {
-    const auto deadline = plan_.NextDeadline();
-    EXPECT_TRUE(deadline.has_value());
-    now_ = std::max(now_, deadline.value_or(now_));
-    return Dialled();
-  }
-  // What is dialled next, whenever that is: sweeps come between.
-  std::vector<std::string> NextDialled() {
-    for (int deadline = 0; deadline < 100; ++deadline) {
-      std::vector<std::string> dialled = Next();
-      if (!dialled.empty()) return dialled;
-    }
-    ADD_FAILURE() << "nothing is dialled any more";
-    return {};
-  }
-
-  OperatorAnswered::Outcome Connect(const PeerEntry& entry) {
-    plan_.Connect(now_, {entry}, out_);
-    const auto answers = Outputs<OperatorAnswered>(out_);
-    EXPECT_EQ(answers.size(), 1u);
-    std::erase_if(out_, [](const Action& a) { return std::holds_alternative<CoreOutput>(a); });
-    return answers.at(0).outcome;
-  }
-  void Disconnected(const std::string& address, NodeKey key,
-                    CloseReason reason = CloseReason::kNone) {
-    PeerDisconnected gone;
-    gone.reason = reason;
-    plan_.OnPeerDisconnected(now_, Info(address, key), gone);
-  }
-
-  bool applied_ = false;
-  Limits limits_;
-  NodeStats stats_;
-  BanList bans_;
-  DialPlan plan_{limits_, Key(99), 11625, Random(7), bans_, stats_};
-  ActionList out_;
-  std::map<std::string, Dial> last_dial_;
-  Time now_{1000s};
-};
 
 TEST_F(DialPlanTest, WhoIsBannedIsNotDialledUntilThatIsOver) {
   bans_.Add(now_, Key(1), {BannedBy::kOperator, now_, now_ + 1h, ""});
@@ -266,19 +139,6 @@ TEST_F(DialPlanTest, ShortConnectionsBackOffAndALongOneBeginsAnew) {
   EXPECT_LE(live(limits_.redial_max + 1ns), limits_.redial_min);
 }
 
-TEST_F(DialPlanTest, WhoDialledUsIsNotDialled) {
-  Configure({Entry("192.0.2.1", 7), Entry("192.0.2.2", 7), Entry("host", 7, Key(3))});
-  out_.clear();
-  plan_.OnPeerConnected(now_, Info("192.0.2.1:40000", Key(1), true, 7));
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:7"));
-  EXPECT_TRUE(plan_.IsConfigured(Info("192.0.2.1:40000", Key(1), true, 7)));
-  EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:40000", Key(5), true, 8)));
-  plan_.OnPeerConnected(now_, Info("198.51.100.9:1", Key(3), true, 9));
-  EXPECT_TRUE(plan_.IsConfigured(Info("198.51.100.9:1", Key(3), true, 9)));  // not resolved yet
-  Resolve("host", {"192.0.2.3:0"});
-  EXPECT_THAT(Dialled(), IsEmpty());  // its pinned key is connected, from another address
-}
-
 // The address is refused because its key is shared with a peer that is connected: it is left alone
 // while that one is, and no event tells when it is wanted again.
 TEST_F(DialPlanTest, TheSweepDialsWhatAnEventMissed) {
@@ -319,107 +179,6 @@ TEST_F(DialPlanTest, SharedKeyWaitsAMinute) {
   EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:1"));
 }
 
-TEST_F(DialPlanTest, NamesAreResolvedToAllTheirAddressesAndAgainFromTheThirdTry) {
-  Configure({Entry("service", 7)});
-  EXPECT_THAT(Asked(), ElementsAre("service"));
-  Resolve("service", {"192.0.2.1:0", "192.0.2.2:0"});
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:7", "192.0.2.2:7"));
-  Connected("192.0.2.2:7", Key(2));
-  now_ += kResolveEvery;
-  End("192.0.2.1:7", CloseReason::kUnreachable);
-  EXPECT_THAT(Asked(), IsEmpty());
-  NextDialled();
-  End("192.0.2.1:7", CloseReason::kUnreachable);
-  EXPECT_THAT(Asked(), ElementsAre("service"));  // two have failed
-  Resolve("service", {"192.0.2.3:0"});
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.3:7"));
-}
-
-TEST_F(DialPlanTest, ADisconnectAsksTheNameThatLedThere) {
-  Configure({Entry("service", 7), Entry("other", 7), Entry("pinned", 7, Key(3))});
-  Resolve("service", {"192.0.2.1:0"});
-  Resolve("other", {"192.0.2.2:0"});
-  Dialled();
-  Connected("192.0.2.1:7", Key(1));
-  Connected("192.0.2.2:7", Key(2));
-  now_ += 1min;
-  Disconnected("192.0.2.1:7", Key(1), CloseReason::kIdleTimeout);
-  EXPECT_THAT(Asked(), ElementsAre("service"));
-}
-
-// Without a port the entry's services count, with the ports that they say.
-TEST_F(DialPlanTest, ANameWithoutAPortAsksForServices) {
-  Configure({Entry("service"), Entry("service", 7)});
-  Resolve("service", {"192.0.2.1:9000", "192.0.2.2:0"}, /*services=*/true);
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:9000", "192.0.2.2:11625"));
-  Resolve("service", {"192.0.2.1:0"});
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:7"));
-}
-
-// A name that gives other addresses each time takes nothing from the peer that it led to.
-TEST_F(DialPlanTest, ConnectedStaysConfiguredWhenItsNameNoLongerGivesIt) {
-  Configure({Entry("service", 7)});
-  const auto resolve = [&](const std::string& address) {
-    now_ += 11min;
-    Resolve("service", {address});
-    return Dialled();
-  };
-  EXPECT_THAT(resolve("192.0.2.1:0"), ElementsAre("192.0.2.1:7"));
-  Connected("192.0.2.1:7", Key(1));
-  EXPECT_THAT(resolve("192.0.2.2:0"), ElementsAre("192.0.2.2:7"));
-  EXPECT_THAT(resolve("192.0.2.3:0"), ElementsAre("192.0.2.3:7"));
-  EXPECT_EQ(plan_.target_count(), 2u);  // the second was not connected
-  EXPECT_TRUE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
-  std::vector<PeerView> views(1);
-  views[0].key = Key(1);
-  plan_.Describe(views);
-  EXPECT_EQ(views[0].configured, "service");
-  EXPECT_EQ(views.size(), 2u);
-  plan_.OnPeerDisconnected(now_, Info("192.0.2.1:7", Key(1)), PeerDisconnected{});
-  EXPECT_EQ(plan_.target_count(), 1u);
-  EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
-  now_ += 1h;
-  EXPECT_THAT(Dialled(), IsEmpty());
-}
-
-// What a name gives, takes away and gives again waits for what it had to wait for.
-TEST_F(DialPlanTest, ATargetThatComesBackKeepsItsBackOff) {
-  Configure({Entry("service", 7)});
-  Resolve("service", {"192.0.2.1:0", "192.0.2.2:0"});
-  Dialled();
-  for (int failure = 0; failure < 8; ++failure) {
-    End("192.0.2.1:7", CloseReason::kUnreachable);
-    NextDialled();
-  }
-  End("192.0.2.1:7", CloseReason::kUnreachable);
-  End("192.0.2.2:7", CloseReason::kSelf);
-  now_ += 11min - kLeftFor + kResolveEvery;
-  Dialled();
-  const auto give = [&](const std::vector<std::string>& addresses) {
-    Resolve("service", addresses, false, 1s);
-    now_ += 1200ms;
-    return Dialled();
-  };
-  give({"192.0.2.3:0"});
-  EXPECT_EQ(plan_.target_count(), 1u);
-  give({"192.0.2.2:0", "192.0.2.3:0"});
-  std::vector<PeerView> views;
-  plan_.Describe(views);
-  ASSERT_EQ(views.size(), 2u);
-  EXPECT_EQ(views[0].last_reason, CloseReason::kSelf);
-  ASSERT_TRUE(views[0].next_try);
-  EXPECT_GT(*views[0].next_try, now_ + 1min);
-  give({"192.0.2.3:0"});
-  now_ += kLeftFor;
-  Dialled();
-  Dialled();
-  EXPECT_THAT(give({"192.0.2.2:0", "192.0.2.3:0"}), testing::Contains("192.0.2.2:7"));
-  views.clear();
-  plan_.Describe(views);
-  ASSERT_EQ(views.size(), 2u);
-  EXPECT_EQ(views[0].last_reason, std::nullopt);  // nothing of what it was is known any more
-}
-
 TEST_F(DialPlanTest, WhatIsRememberedOfTargetsThatLeftIsBounded) {
   std::vector<PeerEntry> entries;
   entries.reserve(40);
@@ -446,40 +205,6 @@ TEST_F(DialPlanTest, WhatIsRememberedOfTargetsThatLeftIsBounded) {
   EXPECT_EQ(plan_.target_count(), 40 * kAddressesPerNameMax);
 }
 
-TEST_F(DialPlanTest, ATargetGoesWithItsEntryThoughItIsConnected) {
-  Configure({Entry("service", 7)});
-  Resolve("service", {"192.0.2.1:0"});
-  Dialled();
-  Connected("192.0.2.1:7", Key(1));
-  Configure({Entry("service", 8)});
-  EXPECT_FALSE(plan_.IsConfigured(Info("192.0.2.1:7", Key(1))));
-}
-
-TEST_F(DialPlanTest, BothFamiliesOfANameAreRaced) {
-  Configure({Entry("dual", 7), Entry("four", 7)});
-  Resolve("dual", {"192.0.2.1:0", "[2001:db8::1]:0"});
-  Resolve("four", {"192.0.2.9:0"});
-  EXPECT_THAT(Dialled(), testing::UnorderedElementsAre("192.0.2.9:7", "[2001:db8::1]:7"));
-  now_ += kOtherFamilyAfter - 1ns;
-  EXPECT_THAT(Dialled(), IsEmpty());
-  now_ += 1ns;
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.1:7"));
-  // v4 works: the name's next address over it goes first, and so does the redial of the key.
-  plan_.OnPeerConnected(now_, Info("192.0.2.1:7", Key(1)));
-  End("192.0.2.1:7", CloseReason::kNone, Key(1));
-  End("[2001:db8::1]:7", CloseReason::kDuplicate, Key(1));
-  now_ += 11min;
-  Resolve("dual", {"192.0.2.1:0", "192.0.2.2:0", "[2001:db8::1]:0", "[2001:db8::2]:0"});
-  EXPECT_THAT(Dialled(), ElementsAre("192.0.2.2:7"));
-  now_ += kOtherFamilyAfter;
-  EXPECT_THAT(Dialled(), testing::Contains("[2001:db8::2]:7"));
-  Disconnected("192.0.2.1:7", Key(1), CloseReason::kStatelessReset);
-  EXPECT_THAT(NextDialled(), ElementsAre("192.0.2.1:7"));
-  const Time first = now_;
-  EXPECT_THAT(NextDialled(), ElementsAre("[2001:db8::1]:7"));
-  EXPECT_EQ(now_ - first, kOtherFamilyAfter);
-}
-
 TEST_F(DialPlanTest, ARestartedPeerIsBackSoonHoweverOftenItFailed) {
   Configure({Entry("192.0.2.1", 1)});
   Dialled();
@@ -497,40 +222,6 @@ TEST_F(DialPlanTest, ARestartedPeerIsBackSoonHoweverOftenItFailed) {
       EXPECT_THAT(NextDialled(), ElementsAre("192.0.2.1:1"));
       EXPECT_LE(now_ - left, limits_.redial_min);
     }
-  }
-}
-
-// The peer lives behind a name, with a pin or known by its key; it is silent, and has moved.
-TEST_F(DialPlanTest, ASilentPeerIsLookedForElsewhere) {
-  for (const bool pinned : {false, true}) {
-    const std::string host = pinned ? "pinned" : "plain";
-    const auto at = [&](int n) { return "192.0.2." + std::to_string(n + (pinned ? 10 : 0)); };
-    const NodeKey key = Key(pinned ? 2 : 1);
-    Configure({Entry(host, 7, pinned ? std::optional(key) : std::nullopt), Entry(at(3), 7, key)});
-    Resolve(host, {at(1) + ":0"});
-    EXPECT_EQ(Dialled().size(), 2u);
-    Connected(at(1) + ":7", key);
-    End(at(3) + ":7", CloseReason::kUnreachable);
-    now_ += 1min;
-    EXPECT_THAT(Dialled(), IsEmpty());
-    EXPECT_THAT(Asked(), IsEmpty());
-
-    plan_.OnPeerSilent(now_, key, true);
-    EXPECT_THAT(Asked(), ElementsAre(host));
-    Resolve(host, {at(1) + ":0"});  // not yet: it is asked again
-    EXPECT_THAT(Dialled(), ElementsAre(at(3) + ":7"));
-    End(at(3) + ":7", CloseReason::kUnreachable);
-    now_ += kResolveEvery;
-    EXPECT_THAT(Asked(), ElementsAre(host));
-    Resolve(host, {at(2) + ":0"});
-    EXPECT_THAT(Dialled(), testing::Contains(at(2) + ":7"));
-    // It is heard of again where it was: nothing else is dialled.
-    plan_.OnPeerSilent(now_, key, false);
-    End(at(2) + ":7", CloseReason::kUnreachable);
-    now_ += kSweepEvery;
-    const auto dialled = Dialled();
-    EXPECT_THAT(dialled, testing::Not(testing::Contains(at(3) + ":7")));
-    EXPECT_EQ(dialled.size(), pinned ? 0u : 1u);  // whose key the new one shows is not known
   }
 }
 
@@ -655,21 +346,6 @@ TEST_F(DialPlanTest, SourcesAddUpAndTheOperatorsPeerCanBeForgotten) {
   EXPECT_EQ(plan_.target_count(), 1u);
 }
 
-// By its entry a peer goes, too; not if another entry leads to it.
-TEST_F(DialPlanTest, AForgottenEntryTakesItsPeersAlong) {
-  Configure({Entry("192.0.2.1", 1)});
-  Connect(Entry("192.0.2.1", 1));
-  Connect(Entry("service", 2));
-  Resolve("service", {"192.0.2.2:0"});
-  Dialled();
-  Connected("192.0.2.1:1", Key(1));
-  Connected("192.0.2.2:2", Key(2));
-  EXPECT_TRUE(plan_.Forget(now_, {Entry("192.0.2.1", 1)}, out_));
-  EXPECT_THAT(plan_.TakeRemoved(), IsEmpty());
-  EXPECT_TRUE(plan_.Forget(now_, {Entry("service", 2)}, out_));
-  EXPECT_THAT(plan_.TakeRemoved(), ElementsAre(Key(2)));
-}
-
 TEST_F(DialPlanTest, TheOperatorsPartIsBounded) {
   for (uint16_t port = 1; port <= kEntryCountMax; ++port) {
     ASSERT_EQ(Connect(Entry("192.0.2.1", port)), OperatorAnswered::Outcome::kDone);
@@ -677,79 +353,6 @@ TEST_F(DialPlanTest, TheOperatorsPartIsBounded) {
   EXPECT_EQ(Connect(Entry("192.0.2.1", kEntryCountMax + 1)), OperatorAnswered::Outcome::kFull);
   EXPECT_EQ(Connect(Entry("192.0.2.1", 1)), OperatorAnswered::Outcome::kDone);  // there already
   EXPECT_EQ(plan_.target_count(), kEntryCountMax);
-}
-
-// Transport keeps places for them, so it must know all of them, and only them, at every time.
-TEST_F(DialPlanTest, TransportIsToldTheAddressesWheneverTheyChange) {
-  const auto told = [this] {
-    std::vector<std::vector<std::string>> lists;
-    for (const ConfiguredAddresses& configured : Commands<ConfiguredAddresses>(out_)) {
-      std::vector<std::string> list;
-      for (const SocketAddress& address : configured.addresses) list.push_back(address.ToString());
-      lists.push_back(list);
-    }
-    out_.clear();
-    return lists;
-  };
-  Configure({Entry("192.0.2.1", 1), Entry("name", 5)});
-  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1")));
-  Resolve("name", {"192.0.2.7:0"});
-  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.7:5")));
-  now_ += 11min;
-  Resolve("name", {"192.0.2.7:0"});
-  EXPECT_THAT(told(), IsEmpty());
-  Connect(Entry("192.0.2.3", 1));
-  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.3:1", "192.0.2.7:5")));
-  Dialled();
-  Connected("192.0.2.3:1", Key(3));
-  plan_.Forget(now_, {Key(3)}, out_);
-  EXPECT_THAT(told(), ElementsAre(ElementsAre("192.0.2.1:1", "192.0.2.7:5")));
-  Configure({});
-  EXPECT_THAT(told(), ElementsAre(IsEmpty()));
-}
-
-// What an operator sees: every entry once, connected peers as such, the rest with what comes next.
-TEST_F(DialPlanTest, DescribesEveryEntryHoweverFarItHasCome) {
-  Configure({Entry("192.0.2.1", 1), Entry("192.0.2.2", 1), Entry("192.0.2.3", 1, Key(3)),
-             Entry("fast", 5), Entry("lost", 5), Entry("slow", 5)});
-  Resolve("fast", {"192.0.2.7:0"});
-  plan_.OnResolved(now_, {"lost", false}, absl::NotFoundError("no such name"), out_);
-  EXPECT_EQ(Dialled().size(), 4u);
-  Connected("192.0.2.1:1", Key(1));
-  End("192.0.2.2:1", CloseReason::kWrongNetwork, Key(2));
-  std::vector<PeerView> views(1);
-  views[0].state = PeerView::State::kConnected;
-  views[0].key = Key(1);
-  plan_.Describe(views);
-  std::map<std::string, PeerView> by_entry;
-  for (const PeerView& view : views) EXPECT_TRUE(by_entry.emplace(view.configured, view).second);
-  ASSERT_EQ(by_entry.size(), 6u);
-  EXPECT_EQ(by_entry["192.0.2.1"].state, PeerView::State::kConnected);
-  const PeerView& refused = by_entry["192.0.2.2"];
-  EXPECT_EQ(refused.state, PeerView::State::kWaiting);
-  EXPECT_EQ(refused.key, Key(2));
-  EXPECT_EQ(refused.failures, 1u);
-  EXPECT_EQ(refused.last_reason, CloseReason::kWrongNetwork);
-  ASSERT_TRUE(refused.next_try);
-  EXPECT_LE(*refused.next_try, now_ + limits_.redial_min);
-  EXPECT_EQ(by_entry["192.0.2.3"].state, PeerView::State::kDialling);
-  EXPECT_EQ(by_entry["192.0.2.3"].key, Key(3));
-  EXPECT_EQ(by_entry["fast"].state, PeerView::State::kDialling);
-  EXPECT_EQ(by_entry["fast"].address->ToString(), "192.0.2.7:5");
-  EXPECT_EQ(by_entry["slow"].state, PeerView::State::kResolving);
-  EXPECT_FALSE(by_entry["slow"].address);
-  EXPECT_EQ(by_entry["lost"].state, PeerView::State::kWaiting);
-  EXPECT_TRUE(by_entry["lost"].not_resolved && by_entry["lost"].next_try);
-
-  plan_.OnPeerDisconnected(now_, Info("192.0.2.1:1", Key(1)),
-                           {PeerId{1}, CloseReason::kStalled, false, "", {}});
-  views.clear();
-  plan_.Describe(views);
-  EXPECT_EQ(views.size(), 6u);
-  for (const PeerView& view : views) {
-    if (view.configured != "192.0.2.1") continue;
-    EXPECT_EQ(view.last_reason, CloseReason::kStalled);
-  }
 }
 
 TEST_F(DialPlanTest, StoppedPlanDialsNobody) {
@@ -761,4 +364,4 @@ TEST_F(DialPlanTest, StoppedPlanDialsNobody) {
 }
 
 }  // namespace
-}  // namespace overlay::flood
+}  // namespace overlay::flood::dial_plan_test
