@@ -51,8 +51,7 @@ struct Bid {
   friend bool operator==(const Bid&, const Bid&) = default;
 };
 
-// ---- core -> flood
-// ----------------------------------------------------------------------------------------
+// ---- core -> flood ----
 
 enum class StatePolicy : uint8_t {
   // Peers are answered from what is kept; the core is asked only for older slots.
@@ -175,8 +174,7 @@ using CoreInput =
                  ConfigurePeers, OperatorConnect, OperatorDisconnect, CoreQueues, ConfigureTargets,
                  OperatorBan, OperatorUnban>;
 
-// ---- flood -> core
-// ----------------------------------------------------------------------------------------
+// ---- flood -> core ----
 
 // What a skim of an envelope finds; hints until the core has judged.
 struct EnvelopeRefs {
@@ -310,8 +308,7 @@ using CoreOutput =
                  DeliverTransaction, Offered, SetAvailable, FetchProgress, FetchFailed,
                  ExternalizedApplied, TopSnapshot, CoreRefused, PeersConfigured, OperatorAnswered>;
 
-// ---- flood -> edge (K5)
-// ----------------------------------------------------------------------------------------
+// ---- flood -> edge (K5) ----
 
 struct PeerUp {
   PeerId peer;
@@ -328,7 +325,12 @@ struct PeerBanned {
   NodeKey key;
   Ban ban;
 };
-using PeerNews = std::variant<PeerUp, PeerDown, PeerBanned>;
+// A connected peer broke the protocol. What they add up to is the score's business.
+struct PeerOffended {
+  NodeKey key;
+  Offence offence;
+};
+using PeerNews = std::variant<PeerUp, PeerDown, PeerBanned, PeerOffended>;
 
 }  // namespace overlay::flood
 

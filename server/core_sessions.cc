@@ -311,6 +311,11 @@ void CoreSessions::OnPeerNews(Time now, const flood::PeerNews& news) {
           ban.until == kTimeNever ? "ever" : fmt::format("{:.0f}", ToSeconds(ban.until - now))},
          {"reason", ban.reason}});
   }
+  if (const auto* offended = std::get_if<flood::PeerOffended>(&news)) {
+    LogEvent(
+        now, "peer_offence",
+        {{"peer", ToStrkey(offended->key)}, {"kind", std::string(OffenceName(offended->offence))}});
+  }
 }
 
 void CoreSessions::LogEvent(Time now, std::string_view event,

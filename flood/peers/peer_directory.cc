@@ -115,6 +115,7 @@ void PeerDirectory::OnOffence(Time now, const PeerOffence& offence, ActionList& 
   auto it = peers_.find(offence.peer);
   if (it == peers_.end()) return;
   Peer& peer = it->second;
+  out.push_back(PeerNews(PeerOffended{peer.info.key, offence.offence}));
   const bool may_go = peer.configured.standing == Standing::kOrdinary && !peer.dropped;
   if (!peer.score.Add(now, offence.offence) || !may_go) return;
   peer.dropped = true;

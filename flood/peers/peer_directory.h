@@ -20,6 +20,8 @@
 //       Why: what nobody verified, an address in the mouth of others, is not an address.
 //   R6  Who is banned (ban_list.h) is dropped as kBanned, at once and whenever it comes, configured
 //       or not. Who is dropped for its score (R3) is banned for kScoreBanFor.
+//   R7  Each offence of a connected peer is told with its key, configured or not: of those that are
+//       never banned, only an operator can ask why.
 //
 // Bounds   the connected peers; transport bounds those. The book: kBookPeersMax.
 // Cost     O(log n); a connection and a dial O(book). Threads: none.

@@ -14,6 +14,7 @@
 
 #include "flood/base/crypto.h"
 #include "gtest/gtest.h"
+#include "tests/support/captured_stderr.h"
 
 namespace overlay::server {
 namespace {
@@ -29,35 +30,6 @@ TEST(Log, JsonIsEscapedAndSaysWhatWasLeftOut) {
             "\"event\":\"dns_failed\",\"host\":\"a\\\\\\u0001\",\"left_out\":\"7\"");
 }
 
-// Standard error, into a string.
-class Captured {
- public:
-  Captured() : before_(dup(STDERR_FILENO)) {
-    EXPECT_EQ(pipe2(ends_, O_CLOEXEC), 0);
-    EXPECT_EQ(fcntl(ends_[0], F_SETFL, O_NONBLOCK), 0);
-    EXPECT_EQ(dup2(ends_[1], STDERR_FILENO), STDERR_FILENO);
-  }
-  ~Captured() {
-    EXPECT_EQ(dup2(before_, STDERR_FILENO), STDERR_FILENO);
-    for (const int fd : {ends_[0], ends_[1], before_}) close(fd);
-  }
-  std::vector<std::string> Lines() {
-    char buffer[4096];
-    for (ssize_t n = 0; (n = read(ends_[0], buffer, sizeof buffer)) > 0;) {
-      text_.append(buffer, static_cast<size_t>(n));
-    }
-    std::vector<std::string> lines;
-    std::istringstream stream(text_);
-    for (std::string line; std::getline(stream, line);) lines.push_back(line);
-    return lines;
-  }
-
- private:
-  const int before_;
-  int ends_[2] = {-1, -1};
-  std::string text_;
-};
-
 uint64_t LeftOut(const std::string& line) {
   constexpr std::string_view kName = "left_out=";
   const size_t at = line.find(kName);
@@ -71,7 +43,7 @@ uint64_t LeftOut(const std::string& line) {
 // R1: what a peer does ten thousand times is a few lines, which tell of all.
 TEST(Log, AStormIsAFewLinesThatTellOfAll) {
   constexpr int kEvents = 10'000;
-  Captured captured;
+  CapturedStderr captured;
   Log log(LogLevel::kInfo, LogFormat::kText);
   Time now{std::chrono::hours(1)};
   for (int i = 0; i < kEvents; ++i) {
@@ -108,7 +80,7 @@ TEST(Log, EveryTextMakesALegalLine) {
                              "",
                              "a=b \"c\" \\",
                              std::string(100'000, 'y')};
-  Captured captured;
+  CapturedStderr captured;
   Log log(LogLevel::kDebug, LogFormat::kJson);
   for (const std::string& text : all) {
     // As many facts as any event has.

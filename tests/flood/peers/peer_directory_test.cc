@@ -219,6 +219,17 @@ TEST_F(PeerBansTest, UnbannedItMayComeAtOnce) {
   EXPECT_TRUE(Connect(1, true));
 }
 
+TEST_F(PeerBansTest, EachOffenceIsToldWithWhoseItIs) {
+  Connect(1, true, kConfigured);
+  Offend(1, Offence::kUnsolicited);
+  const std::vector<PeerOffended> told = AllNews<PeerOffended>(out_);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].key, Key(1));
+  EXPECT_EQ(told[0].offence, Offence::kUnsolicited);
+  Offend(2, Offence::kUnsolicited);  // of one that has gone meanwhile
+  EXPECT_TRUE(out_.empty());
+}
+
 TEST_F(PeerBansTest, ABadScoreBansAStrangerForAnHour) {
   Connect(1, true);
   while (Offend(1, Offence::kWrongHash) == 0) ASSERT_LT(directory_.ScoreOf(now_, PeerId{1}), 1000);
