@@ -53,6 +53,7 @@ v1::StatusResponse Daemon::Impl::Status(Time now) {
   status.set_operator_address(
       BoundAddress(config_.operator_listen, ports_.size() > 1 ? ports_[1] : 0));
   status.set_metrics_address(metrics_address_);
+  if (http3_ != nullptr) status.set_http3_address(http3_->address().ToString());
   status.set_draining(drain_.has_begun());
   status.set_ready(IsReady(needs(), facts()));
   status.set_not_ready(WhyNotReady(CheckHealth(needs(), facts())));

@@ -19,9 +19,10 @@ void PrintStatus(const v1::StatusResponse& s) {
   fmt::print("{} {}{}, up {} s\n", s.version(), s.node_strkey(), s.draining() ? " (draining)" : "",
              s.uptime_ms() / 1000);
   fmt::print("  network      {}\n", HexText(s.network_id()));
-  fmt::print("  listens      peers {}, core {}, operator {}, metrics {}\n", s.peer_address(),
-             s.core_address(), s.operator_address(),
-             s.metrics_address().empty() ? "nowhere" : s.metrics_address());
+  fmt::print("  listens      peers {}, core {}, operator {}, metrics {}, HTTP/3 {}\n",
+             s.peer_address(), s.core_address(), s.operator_address(),
+             s.metrics_address().empty() ? "nowhere" : s.metrics_address(),
+             s.http3_address().empty() ? "nowhere" : s.http3_address());
   fmt::print("  ready        {}\n", s.ready() ? "yes" : "no: " + Printable(s.not_ready()));
   if (s.has_core()) {
     fmt::print("  core         {}, attached for {} s, {}; {} observers\n",

@@ -51,6 +51,7 @@ std::string ToJson(const v1::StatusResponse& s) {
       .Text("not_ready", s.not_ready());
   out.Text("peer_address", s.peer_address()).Text("core_address", s.core_address());
   out.Text("operator_address", s.operator_address()).Text("metrics_address", s.metrics_address());
+  out.Text("http3_address", s.http3_address());
   if (s.has_core()) {
     JsonObject core;
     core.Number("session", s.core().session()).Text("agent", s.core().agent());

@@ -100,6 +100,22 @@ class Daemon:
         self.log.close()
         return code
 
+    def ctl(self, *words, check=True):
+        """overlayctl at its operator's listener."""
+        return subprocess.run([os.environ["TEST_OVERLAYCTL"], "--operator", self.ready["operator"], *words],
+                              capture_output=True, text=True, timeout=20, check=check, env=clean_environment())
+
+
+def hold_window(test, daemon, connections, path):
+    """Readers of the HTTP/3 window who have asked, and do not read until the test ends."""
+    held = subprocess.Popen(
+        [os.environ["TEST_HTTP3_GET"], "--unread", str(connections), daemon.ready["http3"], path],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    test.addCleanup(held.wait)
+    test.addCleanup(held.stdout.close)
+    test.addCleanup(held.stdin.close)
+    test.assertEqual(held.stdout.readline(), "asked\n")
+
 
 class Stream:
     """A bidirectional call: what is put goes up, what comes down waits in a queue, its end last."""

@@ -407,9 +407,7 @@ class Clock(Faults):
         for daemon in (right, also_right):
             self.assertAlmostEqual(clocks(daemon)[1], 0, delta=0.5)
             self.assertAlmostEqual(clocks(daemon)[2], 20, delta=0.5)
-        listed = subprocess.run(
-            [os.environ["TEST_OVERLAYCTL"], "--operator", right.ready["operator"], "peers"],
-            capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = right.ctl("peers").stdout
         worrying = [line for line in listed.splitlines() if "clock" in line]
         self.assertEqual(len(worrying), 1, listed)
         self.assertRegex(worrying[0], rf"{off.ready['node']}.* clock (19|20)\.\d+ s behind ours")
@@ -476,9 +474,7 @@ class Dns(Faults):
         b = self.start("b", "--dns.servers", names.address, "--peers.known",
                        ",".join(f"{name}.test:{port}" for name in ("one", "two", "three", "four")))
         def listed():
-            done = subprocess.run([os.environ["TEST_OVERLAYCTL"], "--operator", b.ready["operator"], "dns", "--json"],
-                                  capture_output=True, text=True, timeout=20, check=True, env=d.clean_environment())
-            return json.loads(done.stdout)["names"]
+            return json.loads(b.ctl("dns", "--json").stdout)["names"]
 
         self.until("every name has failed", lambda: all(name["failures"] >= 1 for name in listed()))
         self.assertGreaterEqual(b.metrics()["overlay_dns_lookups_total{failed}"], 4)

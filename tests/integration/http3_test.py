@@ -89,7 +89,9 @@ class PagesTest(WindowTest):
         overlayd = self.start()
         core = d.Core(overlayd)
         _, files = self.gtls(overlayd, "/status", "/peers", "/metrics", "/livez", "/startupz")
-        self.assertEqual(json.loads(files["status"])["node"], overlayd.ready["node"])
+        status = json.loads(files["status"])
+        self.assertEqual((status["node"], status["http3_address"]), (overlayd.ready["node"], overlayd.ready["http3"]))
+        self.assertIn("HTTP/3 " + overlayd.ready["http3"], overlayd.ctl("status").stdout)
         self.assertEqual(json.loads(files["peers"]), {"peers": []})
         lines = files["metrics"].decode().splitlines()
         names = {line.split("{")[0].split(" ")[0] for line in lines if line and line[0] != "#"}
@@ -214,12 +216,7 @@ class LoadTest(WindowTest):
     def test_those_who_do_not_read_cost_a_bounded_amount(self):
         overlayd, _, body, name = self.start_with_set()
         before = overlayd.metrics()["overlay_process_resident_bytes"]
-        readers = subprocess.Popen([GET, "--unread", "12", overlayd.ready["http3"], f"/txsets/{name}"],
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(readers.wait)
-        self.addCleanup(readers.stdout.close)
-        self.addCleanup(readers.stdin.close)
-        self.assertEqual(readers.stdout.readline(), "asked\n")
+        d.hold_window(self, overlayd, 12, f"/txsets/{name}")
         # 48 of them were asked for: two on each connection are being sent, and all of those are one buffer.
         self.wait_metric(overlayd, "overlay_http3_answers_total{2xx}", lambda count: count == 24)
         self.wait_metric(overlayd, "overlay_http3_refusals_total{memory}", lambda count: count == 24)
@@ -279,12 +276,7 @@ class LoadTest(WindowTest):
 
     def test_a_drain_is_not_delayed(self):
         overlayd, _, _, name = self.start_with_set()
-        readers = subprocess.Popen([GET, "--unread", "4", overlayd.ready["http3"], f"/txsets/{name}"],
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(readers.wait)
-        self.addCleanup(readers.stdout.close)
-        self.addCleanup(readers.stdin.close)
-        self.assertEqual(readers.stdout.readline(), "asked\n")
+        d.hold_window(self, overlayd, 4, f"/txsets/{name}")
         began = time.monotonic()
         self.assertEqual(overlayd.stop(), 0)
         self.assertLess(time.monotonic() - began, 2.0)

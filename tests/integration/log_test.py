@@ -7,7 +7,6 @@ import pathlib
 import re
 import select
 import signal
-import subprocess
 import time
 import unittest
 import urllib.request
@@ -61,8 +60,7 @@ class Lines(LogTest):
         a = self.start("a", "--log.format", "json")
 
         def set_level(level):
-            subprocess.run([os.environ["TEST_OVERLAYCTL"], "--operator", a.ready["operator"], "log-level", level],
-                           check=True, capture_output=True, timeout=20)
+            a.ctl("log-level", level)
 
         def attach_once():
             core = d.Core(a)
@@ -126,9 +124,8 @@ class Secrets(LogTest):
             with urllib.request.urlopen(f"http://{a.ready['metrics']}/{path}", timeout=10) as page:
                 pages.append(page.read())
         for command in ("status", "peers", "bans", "dns"):
-            done = subprocess.run([os.environ["TEST_OVERLAYCTL"], "--operator", a.ready["operator"], command],
-                                  capture_output=True, timeout=20, check=True)
-            pages.append(done.stdout + done.stderr)
+            done = a.ctl(command)
+            pages.append((done.stdout + done.stderr).encode())
         self.assertTrue(all(len(page) > 5 for page in pages))
         self.assertEqual(a.stop(), 0)
         self.assertEqual(b.stop(), 0)

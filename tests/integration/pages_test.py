@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import signal
 import socket
 import threading
@@ -11,7 +10,7 @@ import time
 import grpc
 
 import daemon as d
-from daemon import core_pb2, health_pb2, health_pb2_grpc, operator_pb2
+from daemon import health_pb2, health_pb2_grpc
 from peers_test import overlayctl
 from overlayd_test import Folder
 
@@ -62,8 +61,7 @@ class Health(Pages):
         self.assertIn("[-]core failed: none, ready.core is true\n", text)
         self.assertIn("[-]peers failed: 0 connected, ready.peers_min is 1\n", text)
         self.assertIn("no: core: none, ready.core is true; peers: 0 connected",
-                      d.subprocess.run([os.environ["TEST_OVERLAYCTL"], "--operator", a.ready["operator"], "status"],
-                                       capture_output=True, text=True, env=d.clean_environment()).stdout)
+                      a.ctl("status").stdout)
         core = d.Core(a)
         b = self.start("b", "--peers.known", f"{a.ready['node']}@{a.ready['peer']}")
         self.agree(a, True)

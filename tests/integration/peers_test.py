@@ -1,9 +1,7 @@
 """Known peers and bans of real daemons: kept over a restart, dialled without any entry, refused."""
 
 import json
-import os
 import signal
-import subprocess
 import time
 import urllib.request
 
@@ -14,13 +12,10 @@ from overlayd_test import Folder
 PeerDetail = operator_pb2.PeerDetail
 KnownAddress = operator_pb2.KnownAddress
 
-OVERLAYCTL = os.environ["TEST_OVERLAYCTL"]
-
 
 def overlayctl(daemon, *words):
     """Its exit code, and its object or what it said."""
-    done = subprocess.run([OVERLAYCTL, "--operator", daemon.ready["operator"], "--json", *words],
-                          capture_output=True, text=True, timeout=20, env=d.clean_environment())
+    done = daemon.ctl("--json", *words, check=False)
     return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 

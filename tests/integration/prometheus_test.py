@@ -8,6 +8,7 @@ import pathlib
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -194,7 +195,8 @@ class PrometheusTest(Folder):
         clock is behind."""
         step = self.folder / "step"
         step.write_bytes(struct.pack("=q", -CLOCK_BEHIND_S))
-        hub = self.start("node-0", "--peers.file", str(self.folder / "peers"), "--peers.known", "127.0.0.1:1")
+        hub = self.start("node-0", "--peers.file", str(self.folder / "peers"), "--peers.known", "127.0.0.1:1",
+                         "--http3.listen", "127.0.0.1:0")
         port = hub.ready["peer"].rsplit(":", 1)[1]
         self.start("node-1", "--peers.known", f"localhost:{port}")
         self.start("node-2", "--peers.known", f"localhost:{port}", environment={
@@ -237,6 +239,17 @@ class PrometheusTest(Folder):
             one.look(self.prometheus)
         observer.close()
 
+    def look_through_window(self):
+        """A page, one that there is not, and what is no QUIC."""
+        address = self.daemons[0].ready["http3"]
+        for path in ("/status", "/nothing"):
+            done = subprocess.run([os.environ["TEST_HTTP3_GET"], address, "GET", path], capture_output=True, text=True,
+                                  timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        host, port = address.rsplit(":", 1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as junk:
+            junk.sendto(bytes(40), (host, int(port)))
+
     def ban_and_unban(self):
         hub, other = self.daemons[0], self.daemons[1]
         # A name that there is not, and an address to which no daemon may send.
@@ -252,6 +265,7 @@ class PrometheusTest(Folder):
             return [w for w in watched if not w.is_satisfied()]
 
         def all_moved():
+            self.look_through_window()
             for one in unsatisfied():
                 one.look(self.prometheus)
             return not unsatisfied()
@@ -281,6 +295,7 @@ class PrometheusTest(Folder):
         # Load.
         self.start_cores()
         self.ban_and_unban()
+        d.hold_window(self, self.daemons[0], 2, "/metrics")
         self.watch_until_all_moved(watched)
         self.check_rates_have_risen()
         self.check_rules()

@@ -112,6 +112,16 @@ CASES = {
         {'overlay_peers_offences_total{kind="x"}': "0+10x60", 'overlay_peers_offences_total{kind="y"}': "0x60"},
         "9m", "4m45s"),
     "OverlayBug": counter("overlay_process_bugs_total", 1),
+    "OverlayNotReady": Case(
+        {"overlay_core_ready_count": "0x40", "overlay_core_attached_count": "1x40",
+         "overlay_peers_connected_count": "2x40"},
+        {"overlay_core_ready_count": "1x40", "overlay_core_attached_count": "1x40",
+         "overlay_peers_connected_count": "2x40"}, "5m", "4m45s"),
+    "OverlayWindowOverloaded": Case(
+        {'overlay_http3_refusals_total{reason="rate"}': "0+10x80",
+         'overlay_http3_refusals_total{reason="busy"}': "0+10x80"},
+        {'overlay_http3_refusals_total{reason="rate"}': "0+10x80",
+         'overlay_http3_refusals_total{reason="not_found"}': "0+900x80"}, "14m", "9m45s"),
 }
 
 
