@@ -9,12 +9,16 @@ the time of a drain. Needs root.
 """
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from waiting import Failure, until  # noqa: E402
 
 READY_WITHIN_S = 10
 CONNECTED_WITHIN_S = 20
@@ -48,21 +52,6 @@ done
 shift
 exec nsenter --net="/run/netns/$network" setpriv --no-new-privs chroot --userspec="$uid:$gid" --groups= "$root" "$@"
 """
-
-
-class Failure(Exception):
-    pass
-
-
-def until(what, seconds, done):
-    end = time.monotonic() + seconds
-    while True:
-        found = done()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise Failure(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
 
 
 class Container:

@@ -4,38 +4,26 @@ plays the nodes. Everything ends with `stop`.
 import glob
 import json
 import os
+import pathlib
 import secrets
 import shutil
 import socket
 import ssl
 import subprocess
-import time
+import sys
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from waiting import Failure, until  # noqa: E402
+
 STARTED_WITHIN_S = 120
-
-
-class Failure(Exception):
-    pass
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def until(what, seconds, done):
-    """What `done` returns once it is true."""
-    end = time.monotonic() + seconds
-    while True:
-        found = done()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise Failure(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
 
 
 class Refused(Exception):

@@ -19,21 +19,10 @@ absl::StatusOr<DrainResult> RunDrain(const MissionOptions& options, const Daemon
   Progress progress;
   MissionCore core(&progress, options);
   Clients clients;
-  ClientOptions client_options;
-  client_options.judges_transactions = true;
-  client_options.deliver_transactions = true;
-  client_options.newest_closed_slot = kMissionFirstSlot - 1;
-  absl::Status status = clients.Connect(daemons.apis(), client_options, {&core}, progress);
+  absl::Status status = clients.Connect(daemons.apis(), MissionClient(), {&core}, progress);
   if (!status.ok()) return status;
   core.set_client(&clients[0]);
-  SyntheticOptions load;
-  load.daemon = daemons.peer_address(0);
-  load.peers = options.peers;
-  load.tps = options.tps;
-  load.envelopes_per_second = options.envelopes_per_second;
-  load.set_bytes = options.set_bytes;
-  load.seconds = options.seconds;
-  auto peers = SyntheticPeers::Start(load, folder);
+  auto peers = SyntheticPeers::Start(MissionPeers(options, daemons.peer_address(0)), folder);
   if (!peers.ok()) return peers.status();
 
   Alarm alarm;

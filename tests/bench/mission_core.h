@@ -9,14 +9,37 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "tests/bench/cores.h"
 #include "tests/bench/mission_load.h"
 #include "tests/bench/modes.h"
+#include "tests/bench/synthetic_peers.h"
 
 namespace overlay::bench {
+
+// How a mission's core attaches: before its first slot.
+inline ClientOptions MissionClient() {
+  ClientOptions options;
+  options.judges_transactions = true;
+  options.deliver_transactions = true;
+  options.newest_closed_slot = kMissionFirstSlot - 1;
+  return options;
+}
+
+// What its peers send to the daemon that listens at `daemon`.
+inline SyntheticOptions MissionPeers(const MissionOptions& options, std::string daemon) {
+  SyntheticOptions load;
+  load.daemon = std::move(daemon);
+  load.peers = options.peers;
+  load.tps = options.tps;
+  load.envelopes_per_second = options.envelopes_per_second;
+  load.set_bytes = options.set_bytes;
+  load.seconds = options.seconds;
+  return load;
+}
 
 // Counts each thing that comes, by its number.
 class Tally {

@@ -44,23 +44,12 @@ class MissionRun {
       : options_(options), daemons_(daemons), folder_(folder), core_(&progress_, options) {}
 
   absl::StatusOr<MissionResult> Run() {
-    ClientOptions client_options;
-    client_options.judges_transactions = true;
-    client_options.deliver_transactions = true;
-    client_options.newest_closed_slot = kMissionFirstSlot - 1;
-    absl::Status status = clients_.Connect(daemons_.apis(), client_options, {&core_}, progress_);
+    absl::Status status = clients_.Connect(daemons_.apis(), MissionClient(), {&core_}, progress_);
     if (!status.ok()) return status;
     core_.set_client(&clients_[0]);
     status = clients_[0].LedgerClosed(kMissionFirstSlot - 1, std::nullopt, /*tracking=*/true);
     if (!status.ok()) return status;
-    SyntheticOptions load;
-    load.daemon = daemons_.peer_address(0);
-    load.peers = options_.peers;
-    load.tps = options_.tps;
-    load.envelopes_per_second = options_.envelopes_per_second;
-    load.set_bytes = options_.set_bytes;
-    load.seconds = options_.seconds;
-    auto peers = SyntheticPeers::Start(load, folder_);
+    auto peers = SyntheticPeers::Start(MissionPeers(options_, daemons_.peer_address(0)), folder_);
     if (!peers.ok()) return peers.status();
     MissionResult result;
     if (status = CloseLedgers((*peers)->started(), &result); !status.ok()) return status;

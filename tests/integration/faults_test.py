@@ -429,10 +429,15 @@ class Names:
         self.asked = 0
         threading.Thread(target=self._run, daemon=True).start()
 
+    @staticmethod
+    def question(query):
+        """Of one name, type and class; c-ares of Debian 13 says more behind it (EDNS)."""
+        return query[12:query.index(b"\0", 12) + 5]
+
     def garbage(self, query):
-        question = query[12:]
+        question = self.question(query)
         head = query[:2] + b"\x81\x80"
-        record = b"\xc0\x0c" + query[-4:] + struct.pack(">IH", 60, 4) + bytes(4)
+        record = b"\xc0\x0c" + question[-4:] + struct.pack(">IH", 60, 4) + bytes(4)
         forms = (
             lambda: self.random.randbytes(self.random.randrange(1, 512)),
             lambda: query[:2] + self.random.randbytes(self.random.randrange(1, 512)),
@@ -446,11 +451,12 @@ class Names:
         return forms[self.asked % len(forms)]()
 
     def answer(self, query):
-        kind = struct.unpack(">H", query[-4:-2])[0]
+        question = self.question(query)
+        kind = struct.unpack(">H", question[-4:-2])[0]
         found = kind == 1
         head = query[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, int(found), 0, 0)
-        record = b"\xc0\x0c" + query[-4:] + struct.pack(">IH", 1, 4) + socket.inet_aton(self.host)
-        return head + query[12:] + (record if found else b"")
+        record = b"\xc0\x0c" + question[-4:] + struct.pack(">IH", 1, 4) + socket.inet_aton(self.host)
+        return head + question + (record if found else b"")
 
     def _run(self):
         while True:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 WANTED = "kubernetes-validate==1.37.0"
-PACKAGE = "kubernetes-client"
+# Of the distribution's program: Debian 13's, and Debian 12's.
+PACKAGES = ("kubectl", "kubernetes-client")
 
 
 def make_venv(folder):
@@ -26,20 +27,25 @@ def make_venv(folder):
     return os.path.join(venv, "bin", "python")
 
 
+def download(scratch):
+    return any(subprocess.run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", package], cwd=scratch,
+                              stderr=subprocess.DEVNULL, check=False).returncode == 0 for package in PACKAGES)
+
+
 def find_kubectl(folder):
     target = os.path.join(folder, "kubectl")
     if os.path.exists(target):
         return target
     owner = subprocess.run(["dpkg-query", "-S", "/usr/bin/kubectl"], capture_output=True, text=True, check=False)
-    if owner.stdout.startswith(PACKAGE + ":"):
+    if owner.stdout.split(":")[0] in PACKAGES:
         return "/usr/bin/kubectl"
     scratch = os.path.join(folder, "unpacked")
     shutil.rmtree(scratch, ignore_errors=True)
     os.makedirs(scratch)
-    download = ["apt-get", "download", "-qq", PACKAGE]
-    if subprocess.run(download, cwd=scratch, check=False).returncode != 0:
+    if not download(scratch):
         subprocess.run(["apt-get", "update", "-qq"], check=True)  # a new machine may have no lists yet
-        subprocess.run(download, cwd=scratch, check=True)
+        if not download(scratch):
+            sys.exit(f"environment: apt-get has none of the packages {', '.join(PACKAGES)}")
     subprocess.run(["dpkg-deb", "-x", *glob.glob(os.path.join(scratch, "*.deb")), scratch], check=True)
     os.rename(os.path.join(scratch, "usr", "bin", "kubectl"), target)
     shutil.rmtree(scratch)

@@ -160,6 +160,20 @@ TEST_F(ApiGateTest, WhoSaysNothingGoesFirst) {
   EXPECT_THAT(Ended(), ElementsAre(false, false, true, false));
 }
 
+// This process opens none more while one of these lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const rlimit none{1, before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  ~NoDescriptors() { EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_{};
+};
+
 // R3: what waits comes in when there are descriptors again, and of those who hold few nobody goes.
 TEST_F(ApiGateTest, WithoutDescriptorsWhatWaitsIsNotLost) {
   Open(100);
@@ -168,18 +182,14 @@ TEST_F(ApiGateTest, WithoutDescriptorsWhatWaitsIsNotLost) {
     ASSERT_TRUE(Accepted(i));
   }
   Connect();
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  const rlimit none{1, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  const bool starved = Until([&] { return gate_->counters().starved >= 3; });
-  const auto turns = loop_->turns();
-  const Time from = loop_->ReadClock();
-  while (loop_->ReadClock() < from + 5 * ApiGate::kRetryAfter) loop_->RunOnce(1s);
-  const auto turned = loop_->turns() - turns;
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-  EXPECT_TRUE(starved);
-  EXPECT_LE(turned, 20u);  // it does not turn without a rest
+  {
+    const NoDescriptors none;
+    EXPECT_TRUE(Until([&] { return gate_->counters().starved >= 3; }));
+    const auto turns = loop_->turns();
+    const Time from = loop_->ReadClock();
+    while (loop_->ReadClock() < from + 5 * ApiGate::kRetryAfter) loop_->RunOnce(1s);
+    EXPECT_LE(loop_->turns() - turns, 20u);  // it does not turn without a rest
+  }
   EXPECT_EQ(gate_->counters().displaced, 0u);
   EXPECT_TRUE(Accepted(ApiGate::kHeldAlways + 1));
 }
@@ -191,13 +201,10 @@ TEST_F(ApiGateTest, WithoutDescriptorsWhoHoldsManyLosesSome) {
     ASSERT_TRUE(Accepted(i));
   }
   Connect();
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  const rlimit none{1, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  const bool starved = Until([&] { return gate_->counters().starved >= 3; });
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-  EXPECT_TRUE(starved);
+  {
+    const NoDescriptors none;
+    EXPECT_TRUE(Until([&] { return gate_->counters().starved >= 3; }));
+  }
   EXPECT_EQ(gate_->counters().displaced, ApiGate::kHeldAlways);  // and no further
   EXPECT_TRUE(Accepted(2 * ApiGate::kHeldAlways + 1));
 }

@@ -26,6 +26,19 @@ class Listeners : public testing::Test {
   }
   void TearDown() override { umask(mask_); }
 
+  // The core's socket as FinishListeners() leaves it.
+  struct stat Finished() {
+    const auto prepared = PrepareListeners(config_);
+    EXPECT_OK(prepared);
+    std::ofstream(folder_.Path("core")) << "";
+    if (prepared.ok()) {
+      EXPECT_OK(FinishListeners(config_, *prepared));
+    }
+    struct stat info {};
+    EXPECT_EQ(stat(folder_.Path("core").c_str(), &info), 0);
+    return info;
+  }
+
   TempFolder folder_;
   Config config_;
   mode_t mask_ = 0;
@@ -66,12 +79,7 @@ TEST_F(Listeners, TokensAreReadAndJudged) {
 
 TEST_F(Listeners, ModeIsSetAndAnUnknownGroupNamed) {
   config_.api_socket_mode = 0620;
-  const auto prepared = PrepareListeners(config_);
-  ASSERT_OK(prepared);
-  std::ofstream(folder_.Path("core")) << "";
-  ASSERT_OK(FinishListeners(config_, *prepared));
-  struct stat info {};
-  ASSERT_EQ(stat(folder_.Path("core").c_str(), &info), 0);
+  const struct stat info = Finished();
   EXPECT_EQ(info.st_mode & 0777, 0620u);
   config_.api_socket_group = "no-such-group-anywhere";
   EXPECT_THAT(PrepareListeners(config_),
@@ -84,12 +92,7 @@ TEST_F(Listeners, GroupMayBeANumber) {
   config_.api_socket_mode = 0660;
   const gid_t wanted = geteuid() == 0 ? 4711 : getegid();
   config_.api_socket_group = std::to_string(wanted);
-  const auto prepared = PrepareListeners(config_);
-  ASSERT_OK(prepared);
-  std::ofstream(folder_.Path("core")) << "";
-  ASSERT_OK(FinishListeners(config_, *prepared));
-  struct stat info {};
-  ASSERT_EQ(stat(folder_.Path("core").c_str(), &info), 0);
+  const struct stat info = Finished();
   EXPECT_EQ(info.st_gid, wanted);
   EXPECT_EQ(info.st_mode & 0777, 0660u);
   for (const char* const wrong : {"4711x", "-1", "4294967295", "4294967296", " 1"}) {

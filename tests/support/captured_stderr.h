@@ -1,6 +1,7 @@
 // tests/support/captured_stderr.h
 //
-// What this process writes to standard error, as lines, for as long as one of these lives: the log of a daemon's part.
+// What this process writes to standard error, as lines, for as long as one of these lives: the log
+// of a part of the daemon.
 #ifndef OVERLAY_TESTS_SUPPORT_CAPTURED_STDERR_H_
 #define OVERLAY_TESTS_SUPPORT_CAPTURED_STDERR_H_
 
