@@ -12,6 +12,8 @@ if(OVERLAY_SANITIZE)
   # The packaged Abseil is not instrumented; without this its header-only containers disagree with it
   # about sanitizer hooks and the first flat_hash_map insert may crash.
   add_compile_definitions(NDEBUG_SANITIZER)
+  target_sources(overlay_options INTERFACE
+    $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:${CMAKE_SOURCE_DIR}/cmake/asan_options.cc>)
 endif()
 
 if(OVERLAY_FUZZ)
