@@ -207,6 +207,7 @@ class World {
     std::advance(at, which % connections_.size());
     judge_.Begin("{} offends", at->second.node);
     const bool was_banned = IsBanned(at->second.node);
+    const uint64_t told = offences_told_ + (at->second.up ? 1 : 0);
     node_.OnPeerEvent(now_, PeerOffence{at->first, Offence::kWrongHash}, out_);
     const auto ban = node_.bans().bans().find(Key(at->second.node));
     if (!was_banned && ban != node_.bans().bans().end()) {
@@ -214,6 +215,7 @@ class World {
       banned_[at->second.node] = ban->second.until;
     }
     Take("offended");
+    judge_.Equal("offences told", told, offences_told_);
   }
   void SayCore(uint8_t which, bool present) {
     if (connections_.empty()) return;
@@ -323,8 +325,10 @@ class World {
           connection.up = true;
         } else if (std::holds_alternative<PeerDown>(*news)) {
           ++downs_;
-        } else {
+        } else if (std::holds_alternative<PeerBanned>(*news)) {
           ++bans_told_;
+        } else {
+          ++offences_told_;
         }
       }
       const auto* command = std::get_if<PeerCommand>(&action);
@@ -405,6 +409,7 @@ class World {
   std::set<PeerId> must_go_;
   size_t downs_ = 0;
   uint64_t bans_told_ = 0;
+  uint64_t offences_told_ = 0;
   size_t outbound_ = PeerTargets{}.outbound;
   bool closed_ = false;
   uint64_t next_peer_ = 1;
