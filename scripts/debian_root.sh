@@ -20,9 +20,12 @@ sources() {
   # shellcheck disable=SC1091
   . /etc/os-release
   [ -n "$VERSION_CODENAME" ] || die "this system does not say which suite it is"
-  local own=/etc/apt/sources.list.d/debian.sources
-  [ -f "$own" ] || own=/etc/apt/sources.list
-  [ -s "$own" ] || die "no apt source of this machine to copy for $SUITE"
+  local own=""
+  for own in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.sources; do
+    [ ! -f "$own" ] || ! grep -q "\b$VERSION_CODENAME\b" "$own" || break
+    own=""
+  done
+  [ -n "$own" ] || die "no apt source of this machine names $VERSION_CODENAME, to copy it for $SUITE"
   if [ "${own##*.}" = sources ]; then
     grep -v '^#' "$own" | sed "s/\b$VERSION_CODENAME\b/$SUITE/g"
     [ "$SUITE" != bookworm ] || {

@@ -64,4 +64,10 @@ printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -I{} bash -c '
 result=$?
 grep -v '^checked: ' build/log-tidy.txt
 echo "$(grep -c '^checked: ' build/log-tidy.txt) of ${#files[@]} changed sources are clean"
+# Each release finds other things; Debian 12's decides, as with clang-format.
+version=$(clang-tidy --version | sed -n 's/.*version \([0-9]*\).*/\1/p')
+if [ "$version" != 14 ]; then
+  echo "clang-tidy $version differs from 14, which decides: what it finds is no failure"
+  exit 0
+fi
 exit $result

@@ -94,13 +94,13 @@ TEST_F(Backpressure, AnswersThatAreNotReadStopTheReadingOfBroadcasts) {
   Attachment a = Attach();
   auto context = With(a.session);
   auto scp = stub_->Scp(context.get());
-  node_.answer = [this](Time now, const flood::CoreInput& input) {
+  AnswerWith([this](Time now, const flood::CoreInput& input) {
     const auto* broadcast = std::get_if<flood::BroadcastEnvelope>(&input);
     if (broadcast == nullptr) return;
     flood::BroadcastResult result;
     result.id = *broadcast->id;
     sessions_->OnCoreOutput(now, result);
-  };
+  });
   std::thread writer([&] {
     v1::ScpUp up;
     for (uint64_t id = 1; id <= kBroadcasts; ++id) {
@@ -134,10 +134,10 @@ TEST_F(Backpressure, SetsThatAreNotReadStopTheReadingOfFetches) {
   auto context = With(a.session);
   auto sets = stub_->TxSets(context.get());
   const Bytes body = Bytes::Take(std::string(kSetBytes, 's'));
-  node_.answer = [&, this](Time now, const flood::CoreInput& input) {
+  AnswerWith([&, this](Time now, const flood::CoreInput& input) {
     const auto* fetch = std::get_if<flood::FetchSet>(&input);
     if (fetch != nullptr) sessions_->OnCoreOutput(now, flood::SetAvailable{fetch->key, body, {}});
-  };
+  });
   v1::TxSetsUp up;
   up.mutable_fetch()->set_kind(v1::SET_KIND_TX_SET);
   for (int i = 0; i < kFetches; ++i) {

@@ -88,7 +88,7 @@ TEST_F(Observers, WhatAnObserverDoesNotReadItLosesAndTheCoreDoesNot) {
 // is a real one here.
 TEST_F(Observers, TopTransactionsOfAnObserverNeedsNoCore) {
   flood::OverlayNode real{Limits{}, flood::NodeOptions{.self = NodeKey{{0xee}}}, Random(1)};
-  node_.answer = [&](Time now, const flood::CoreInput& input) {
+  AnswerWith([&](Time now, const flood::CoreInput& input) {
     flood::ActionList actions;
     real.OnCoreInput(now, input, actions);
     for (flood::Action& action : actions) {
@@ -96,7 +96,7 @@ TEST_F(Observers, TopTransactionsOfAnObserverNeedsNoCore) {
         sessions_->OnCoreOutput(now, std::move(*output));
       }
     }
-  };
+  });
   v1::AttachRequest request = Request("instance-2");
   request.set_observer(true);
   Attachment observer = Attach(request);

@@ -178,6 +178,10 @@ class Sessions : public testing::Test {
     woken_.notify_all();
     done.get_future().wait();
   }
+  // What the node does with each input from now on. (The loop's thread reads it.)
+  void AnswerWith(std::function<void(Time, const flood::CoreInput&)> answer) {
+    OnLoop([&](Time) { node_.answer = std::move(answer); });
+  }
   // Until a stream of the core's is the session's: it gives the node room.
   void WaitForRoom() {
     for (bool open = false; !open;) {

@@ -139,13 +139,13 @@ TEST_F(Sessions, EnvelopesGoBothWaysAndRoomFollowsTheReader) {
   v1::ScpUp up;
   up.mutable_broadcast()->set_envelope("envelope");
   up.mutable_broadcast()->set_id(9);
-  node_.answer = [this](Time now, const flood::CoreInput& input) {
+  AnswerWith([this](Time now, const flood::CoreInput& input) {
     if (!std::holds_alternative<flood::BroadcastEnvelope>(input)) return;
     flood::BroadcastResult result;
     result.id = 9;
     result.peers_sent = 3;
     sessions_->OnCoreOutput(now, result);
-  };
+  });
   ASSERT_TRUE(scp->Write(up));
   v1::ScpDown down;
   ASSERT_TRUE(scp->Read(&down));
@@ -286,7 +286,7 @@ TEST_F(Sessions, SubmissionsAreNumberedAndAnswered) {
   Attachment a = Attach();
   auto context = With(a.session);
   auto transactions = stub_->Transactions(context.get());
-  node_.answer = [this](Time now, const flood::CoreInput& input) {
+  AnswerWith([this](Time now, const flood::CoreInput& input) {
     const auto* batch = std::get_if<flood::SubmitTransactions>(&input);
     if (batch == nullptr) return;
     for (const flood::Submission& submission : batch->submissions) {
@@ -295,7 +295,7 @@ TEST_F(Sessions, SubmissionsAreNumberedAndAnswered) {
       result.outcome = flood::SubmitOutcome::kDuplicate;
       sessions_->OnCoreOutput(now, result);
     }
-  };
+  });
   v1::TransactionsUp up;
   for (uint64_t number : {1, 5, 5, 4, 6}) {
     v1::Submission* submission = up.mutable_submit()->add_submissions();
@@ -325,7 +325,7 @@ TEST_F(Sessions, SubmissionsAreNumberedAndAnswered) {
 
 TEST_F(Sessions, TopTransactionsWaitsForItsFence) {
   Attachment a = Attach();
-  node_.answer = [this](Time now, const flood::CoreInput& input) {
+  AnswerWith([this](Time now, const flood::CoreInput& input) {
     const auto* query = std::get_if<flood::TopQuery>(&input);
     if (query == nullptr) return;
     flood::TopSnapshot snapshot;
@@ -336,7 +336,7 @@ TEST_F(Sessions, TopTransactionsWaitsForItsFence) {
                                        {100, 1, Lane::kClassic}});
     }
     sessions_->OnCoreOutput(now, snapshot);
-  };
+  });
   v1::TopTransactionsRequest request;
   request.set_after(7);
   auto context = With(a.session);
@@ -376,13 +376,13 @@ TEST_F(Sessions, ASetIsFetchedInChunks) {
   for (int i = 0; i < 300'000; ++i) body.push_back(static_cast<char>(i * 31));
   const SetHash hash{
       Sha256(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(body.data()), body.size()))};
-  node_.answer = [&, this](Time now, const flood::CoreInput& input) {
+  AnswerWith([&, this](Time now, const flood::CoreInput& input) {
     if (const auto* fetch = std::get_if<flood::FetchSet>(&input)) {
       sessions_->OnCoreOutput(
           now,
           flood::SetAvailable{fetch->key, Bytes::Copy(std::string_view(body)), {NodeKey{{7}}}});
     }
-  };
+  });
   v1::TxSetsUp up;
   up.mutable_fetch()->set_kind(v1::SET_KIND_TX_SET);
   up.mutable_fetch()->set_hash(std::string(hash.view()));
@@ -475,14 +475,14 @@ TEST_F(Sessions, UnaryCallsNameWhatIsIllegal) {
   EXPECT_THAT(stub_->LedgerClosed(With(a.session).get(), closed, &response).error_message(),
               HasSubstr("hash"));
 
-  node_.answer = [this](Time now, const flood::CoreInput& input) {
+  AnswerWith([this](Time now, const flood::CoreInput& input) {
     if (const auto* peers = std::get_if<flood::ConfigurePeers>(&input)) {
       flood::PeersConfigured configured;
       configured.source = flood::PeerEntrySource::kCore;
       configured.refusals.resize(peers->entries.size());
       sessions_->OnCoreOutput(now, configured);
     }
-  };
+  });
   v1::SetPeersRequest peers;
   peers.add_known("good.example:1");
   peers.add_preferred("bad:0");
@@ -512,14 +512,14 @@ TEST_F(Sessions, UnaryCallsNameWhatIsIllegal) {
 
 TEST_F(Sessions, ExternalizedReturnsWhenTheNodeHasApplied) {
   Attachment a = Attach();
-  node_.answer = [this](Time now, const flood::CoreInput& input) {
+  AnswerWith([this](Time now, const flood::CoreInput& input) {
     if (const auto* externalized = std::get_if<flood::TxSetExternalized>(&input)) {
       flood::ExternalizedApplied applied;
       applied.id = externalized->id;
       applied.removed = static_cast<uint32_t>(externalized->transactions.size());
       sessions_->OnCoreOutput(now, applied);
     }
-  };
+  });
   v1::TxSetExternalizedResponse response;
   auto context = With(a.session);
   auto writer = stub_->TxSetExternalized(context.get(), &response);
