@@ -3,7 +3,8 @@
 // DemoCore: a core that agrees with others on ledgers through its daemon and nothing else.
 //
 //   R1  An envelope whose signature is good, of a node of the transitive quorum, in the slots kept
-//       or ahead, is broadcast before it is judged, whatever this core is busy with.
+//       or ahead, is broadcast before it is judged, whatever this core is busy with; not our own
+//       of an earlier life: it would take the place of what this one said of the same slot.
 //   R2  A statement is judged when its quorum set and all its transaction sets are here, checked by
 //       hash and structure; till then it waits, and what it names is fetched.
 //   R3  A set that this core proposes is offered before the envelope that names it is broadcast.

@@ -30,7 +30,7 @@ void DemoCore::Envelope(const std::string& bytes, const Hash& hash, Time at, boo
   }
   const uint64_t closed = ledger_.closed().value;
   if (slot + kSlotsKept < closed) return;
-  client_->Broadcast(bytes).IgnoreError();  // R1
+  if (statement.node != self_) client_->Broadcast(bytes).IgnoreError();  // R1
   report_.Say(ReportLine("seen")
                   .Number("s", static_cast<int64_t>(slot))
                   .Text("v", ToStrkey(statement.node))
