@@ -45,6 +45,7 @@ int GetOne(const SocketAddress& address, const std::vector<std::string>& words) 
   }
   Http3SocketClient client(address, static_cast<uint64_t>(getpid()));
   Http3Answer answer = client.Fetch(question);
+  client.Close();
   if (answer.status == 0) return Fail("no answer");
   fmt::print("status:{}\n", answer.status);
   for (const auto& [name, value] : answer.headers) fmt::print("{}:{}\n", name, value);

@@ -71,4 +71,9 @@ Http3Answer Http3SocketClient::Fetch(const Http3Question& question) {
   return http_->answer(*stream);
 }
 
+void Http3SocketClient::Close() {
+  http_->Close(now());
+  RunOnce(Duration::zero());
+}
+
 }  // namespace overlay::server

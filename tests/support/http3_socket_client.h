@@ -27,6 +27,8 @@ class Http3SocketClient {
   void RunOnce(Duration patience);
   // The whole answer; its status is 0 if there was none in a minute.
   Http3Answer Fetch(const Http3Question& question);
+  // Tells the other end. (Else it holds the connection's place until it has lost patience.)
+  void Close();
 
  private:
   std::unique_ptr<transport::EventLoop> loop_;
