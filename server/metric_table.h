@@ -55,6 +55,8 @@ inline std::string_view ClassName(size_t index) {
   return index < std::size(kNames) ? kNames[index] : "other";
 }
 
+// The check does not see the moves out of parameters in templates.
+// NOLINTBEGIN(performance-unnecessary-value-param)
 template <class Member>
 MetricDefinition Number(std::string name, MetricType type, std::string help, std::string prior,
                         Member read) {
@@ -106,6 +108,7 @@ MetricDefinition ByLabel(std::string name, MetricType type, std::string help, st
             }
           }};
 }
+// NOLINTEND(performance-unnecessary-value-param)
 
 using Count = uint64_t transport::ClassCount::*;
 inline MetricDefinition ByClass(std::string name, std::string help, std::string prior,

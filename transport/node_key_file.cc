@@ -92,7 +92,7 @@ absl::Status WriteNodeKeyFile(const std::string& path, const SecretSeed& seed) {
   const FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (file.get() < 0) return FileError("node key file", path, errno);
   if (!WriteAll(file.get(), ToStrkey(seed) + "\n") || fsync(file.get()) != 0) {
-    const absl::Status status = FileError("node key file", path, errno);
+    absl::Status status = FileError("node key file", path, errno);
     unlink(path.c_str());
     return status;
   }

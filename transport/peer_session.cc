@@ -26,7 +26,7 @@ CloseReason ReasonOf(const absl::Status& status) {
 PeerSession::PeerSession(SessionEnv& env, ConnectionId connection, Origin origin, Time now)
     : env_(env),
       connection_(connection),
-      origin_(std::move(origin)),
+      origin_(origin),
       remote_(origin_.address),
       hello_deadline_(kTimeNever),
       writer_(LaneLimits::From(env.options.limits), env.stats, sent_),

@@ -75,7 +75,7 @@ void PeerTransport::OnDeadline(Time now) {
 
 // Handling an event may close connections, which appends further events.
 void PeerTransport::HandleQuicEvents(Time now) {
-  for (size_t i = 0; i < quic_events_.list().size(); ++i) {
+  for (size_t i = 0; i < quic_events_.list().size(); ++i) {  // NOLINT(modernize-loop-convert)
     const QuicEvent event = quic_events_.list()[i];
     HandleQuicEvent(now, event);
   }

@@ -90,13 +90,13 @@ TEST(Log, EveryTextMakesALegalLine) {
   EXPECT_EQ(log.lost(), 0u);
   const std::vector<std::string> lines = captured.Lines();
   ASSERT_EQ(lines.size(), std::size(all));
-  for (size_t i = 0; i < lines.size(); ++i) {
-    EXPECT_LT(lines[i].size(), 4096u);
+  for (const std::string& line : lines) {
+    EXPECT_LT(line.size(), 4096u);
     google::protobuf::Struct object;
-    ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(lines[i], &object).ok()) << lines[i];
+    ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(line, &object).ok()) << line;
     EXPECT_EQ(object.fields().at("event").string_value(), "heard");
     EXPECT_EQ(object.fields_size(), 8);
-    EXPECT_EQ(lines[i].find(ToStrkey(seed)), std::string::npos);
+    EXPECT_EQ(line.find(ToStrkey(seed)), std::string::npos);
   }
 }
 

@@ -15,6 +15,7 @@ TEST_F(Observers, ReadOnlyAndAreFour) {
   v1::AttachRequest request = Request();
   request.set_observer(true);
   std::vector<Attachment> observers;
+  observers.reserve(4);
   for (int i = 0; i < 4; ++i) observers.push_back(Attach(request));
   EXPECT_NE(observers[3].session, 0u);
   EXPECT_EQ(AttachFails(request).error_code(), StatusCode::RESOURCE_EXHAUSTED);
