@@ -10,7 +10,7 @@
 namespace overlay::server {
 namespace {
 
-using namespace metric_table;
+using namespace metric_table;  // NOLINT(google-build-using-namespace): the table's words
 
 using prometheus::MetricFamily;
 using prometheus::MetricType;
