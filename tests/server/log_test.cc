@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
