@@ -18,7 +18,7 @@
 //   K4  Every BroadcastEnvelope with an id, RequestState, Submission, OfferChunk that ends an
 //       offer, FetchSet, TxSetExternalized, TopQuery and SetPeers gets exactly one final answer
 //       while the session lasts.
-//   K5  PeerNews is told to the edge as it happens, core or no core, each change once: the edge
+//   K5  PeerNews is told to the edge as it happens, core or no core, each piece once: the edge
 //       keeps the list of peers, tells a core that attaches, and has observers and operators who
 //       want to know without one.
 // Threads: none; values belong to the loop thread.

@@ -17,8 +17,8 @@ BUILD_PACKAGES="
   libspdlog-dev libfmt-dev libtomlplusplus-dev prometheus-cpp-dev libcivetweb-dev"
 PACKAGES="$BUILD_PACKAGES
   git clang llvm clang-tidy clang-format lld libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-yaml python3-grpcio python3-grpc-tools python3-venv ca-certificates file openssl iproute2 dnsmasq-base util-linux procps
-  prometheus chromium chromium-driver"
+  python3 python3-yaml python3-grpcio python3-grpc-tools python3-venv openssl iproute2 dnsmasq-base util-linux procps
+  ca-certificates file prometheus chromium chromium-driver"
 IMAGE_PACKAGES="buildah mmdebstrap"
 PACKAGE_PACKAGES="mmdebstrap dpkg-dev"
 K8S_PACKAGES="etcd-server"

@@ -155,7 +155,7 @@ const Notes& AllNotes() {
       {"overlay_core_bytes_total", "near what the core's machine carries"},
       {"overlay_http3_connections_count", "it stays at its limit: somebody holds them"},
       {"overlay_http3_connections_total", "refused or displaced rise"},
-      {"overlay_http3_handshakes_total", "evicted or refused ones rise: a flood"},
+      {"overlay_http3_handshakes_total", "evicted rises: a flood"},
       {"overlay_http3_answers_total", "5xx rise"},
       {"overlay_http3_refusals_total",
        "rate, busy or memory: `OverlayWindowOverloaded`; others rise steadily"},

@@ -55,38 +55,39 @@ inline std::string_view ClassName(size_t index) {
   return index < std::size(kNames) ? kNames[index] : "other";
 }
 
-// The check does not see the moves out of parameters in templates.
-// NOLINTBEGIN(performance-unnecessary-value-param)
 template <class Member>
-MetricDefinition Number(std::string name, MetricType type, std::string help, std::string prior,
-                        Member read) {
-  return {.name = std::move(name),
+MetricDefinition Number(std::string_view name, MetricType type, std::string_view help,
+                        std::string_view prior, Member read) {
+  return {.name = std::string(name),
           .type = type,
-          .help = std::move(help),
+          .help = std::string(help),
           .labels = "",
-          .prior = std::move(prior),
+          .prior = std::string(prior),
           .read = [read](const MetricSources& s, MetricFamily& family) {
             Set(family, static_cast<double>(read(s)));
           }};
 }
 
 template <class Member>
-MetricDefinition Counter(std::string name, std::string help, std::string prior, Member read) {
-  return Number(std::move(name), MetricType::Counter, std::move(help), std::move(prior), read);
+MetricDefinition Counter(std::string_view name, std::string_view help, std::string_view prior,
+                         Member read) {
+  return Number(name, MetricType::Counter, help, prior, read);
 }
 
 template <class Member>
-MetricDefinition Gauge(std::string name, std::string help, std::string prior, Member read) {
-  return Number(std::move(name), MetricType::Gauge, std::move(help), std::move(prior), read);
+MetricDefinition Gauge(std::string_view name, std::string_view help, std::string_view prior,
+                       Member read) {
+  return Number(name, MetricType::Gauge, help, prior, read);
 }
 
 template <class Member>
-MetricDefinition Histogram(std::string name, std::string help, std::string prior, Member read) {
-  return {.name = std::move(name),
+MetricDefinition Histogram(std::string_view name, std::string_view help, std::string_view prior,
+                           Member read) {
+  return {.name = std::string(name),
           .type = MetricType::Histogram,
-          .help = std::move(help),
+          .help = std::string(help),
           .labels = "",
-          .prior = std::move(prior),
+          .prior = std::string(prior),
           .read = [read](const MetricSources& s, MetricFamily& family) {
             SetHistogram(family, read(s));
           }};
@@ -95,29 +96,28 @@ MetricDefinition Histogram(std::string name, std::string help, std::string prior
 // One counter with one label whose values and figures `read` lists.
 using Labelled = std::vector<std::pair<std::string, uint64_t>>;
 template <class Read>
-MetricDefinition ByLabel(std::string name, MetricType type, std::string help, std::string label,
-                         std::string prior, Read read) {
-  return {.name = std::move(name),
+MetricDefinition ByLabel(std::string_view name, MetricType type, std::string_view help,
+                         std::string_view label, std::string_view prior, Read read) {
+  return {.name = std::string(name),
           .type = type,
-          .help = std::move(help),
-          .labels = label,
-          .prior = std::move(prior),
-          .read = [read, label](const MetricSources& s, MetricFamily& family) {
+          .help = std::string(help),
+          .labels = std::string(label),
+          .prior = std::string(prior),
+          .read = [read, label = std::string(label)](const MetricSources& s, MetricFamily& family) {
             for (const auto& [value, count] : Labelled(read(s))) {
               Set(family, static_cast<double>(count), {{label, value}});
             }
           }};
 }
-// NOLINTEND(performance-unnecessary-value-param)
 
 using Count = uint64_t transport::ClassCount::*;
-inline MetricDefinition ByClass(std::string name, std::string help, std::string prior,
-                                Count member) {
-  return {.name = std::move(name),
+inline MetricDefinition ByClass(std::string_view name, std::string_view help,
+                                std::string_view prior, Count member) {
+  return {.name = std::string(name),
           .type = MetricType::Counter,
-          .help = std::move(help),
+          .help = std::string(help),
           .labels = "class, direction",
-          .prior = std::move(prior),
+          .prior = std::string(prior),
           .read = [member](const MetricSources& s, MetricFamily& family) {
             for (size_t i = 0; i < s.transport->sent.size(); ++i) {
               const std::string name(ClassName(i));

@@ -8,12 +8,8 @@
 #include "server/metric_table.h"
 
 namespace overlay::server {
+namespace metric_table {
 namespace {
-
-using namespace metric_table;  // NOLINT(google-build-using-namespace): the table's words
-
-using prometheus::MetricFamily;
-using prometheus::MetricType;
 
 void AddScp(std::vector<MetricDefinition>& m) {
   m.push_back(Histogram(
@@ -155,16 +151,15 @@ void AddTx(std::vector<MetricDefinition>& m) {
 
 // One figure a pool.
 template <class Read>
-MetricDefinition ByPool(std::string name, MetricType type, std::string help, Read read) {
-  return ByLabel(std::move(name), type, std::move(help), "pool", "",
-                 [read](const MetricSources& s) {
-                   Labelled figures;
-                   for (size_t i = 0; i < flood::kMemoryPoolCount; ++i) {
-                     const auto pool = static_cast<flood::MemoryPool>(i);
-                     figures.emplace_back(flood::MemoryPoolName(pool), read(s.node->memory, i));
-                   }
-                   return figures;
-                 });
+MetricDefinition ByPool(std::string_view name, MetricType type, std::string_view help, Read read) {
+  return ByLabel(name, type, help, "pool", "", [read](const MetricSources& s) {
+    Labelled figures;
+    for (size_t i = 0; i < flood::kMemoryPoolCount; ++i) {
+      const auto pool = static_cast<flood::MemoryPool>(i);
+      figures.emplace_back(flood::MemoryPoolName(pool), read(s.node->memory, i));
+    }
+    return figures;
+  });
 }
 
 void AddMemory(std::vector<MetricDefinition>& m) {
@@ -360,30 +355,33 @@ void AddCore(std::vector<MetricDefinition>& m) {
                .read = by_stream(true)});
 }
 
+std::vector<MetricDefinition> All() {
+  std::vector<MetricDefinition> m;
+  AddNetwork(m);
+  AddScp(m);
+  AddTx(m);
+  AddSets(m);
+  AddCompute(m);
+  AddMemory(m);
+  AddCore(m);
+  AddHttp3(m);
+  for (MetricDefinition& definition : m) definition.worry = WorryOf(definition.name);
+  return m;
+}
+
 }  // namespace
+}  // namespace metric_table
 
 const std::vector<MetricDefinition>& MetricDefinitions() {
-  static const std::vector<MetricDefinition> definitions = [] {
-    std::vector<MetricDefinition> m;
-    AddNetwork(m);
-    AddScp(m);
-    AddTx(m);
-    AddSets(m);
-    AddCompute(m);
-    AddMemory(m);
-    AddCore(m);
-    AddHttp3(m);
-    for (MetricDefinition& definition : m) definition.worry = WorryOf(definition.name);
-    return m;
-  }();
+  static const std::vector<MetricDefinition> definitions = metric_table::All();
   return definitions;
 }
 
-std::vector<MetricFamily> CollectMetrics(const MetricSources& sources) {
-  std::vector<MetricFamily> families;
+std::vector<prometheus::MetricFamily> CollectMetrics(const MetricSources& sources) {
+  std::vector<prometheus::MetricFamily> families;
   families.reserve(MetricDefinitions().size());
   for (const MetricDefinition& definition : MetricDefinitions()) {
-    MetricFamily family;
+    prometheus::MetricFamily family;
     family.name = definition.name;
     family.help = definition.help;
     family.type = definition.type;

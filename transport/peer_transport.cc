@@ -75,8 +75,9 @@ void PeerTransport::OnDeadline(Time now) {
 
 // Handling an event may close connections, which appends further events.
 void PeerTransport::HandleQuicEvents(Time now) {
-  for (size_t i = 0; i < quic_events_.list().size(); ++i) {  // NOLINT(modernize-loop-convert)
-    const QuicEvent event = quic_events_.list()[i];
+  size_t handled = 0;
+  while (handled < quic_events_.list().size()) {
+    const QuicEvent event = quic_events_.list()[handled++];
     HandleQuicEvent(now, event);
   }
   quic_events_.Clear();

@@ -58,6 +58,7 @@ build() {
   if [ ! -e "$root/made" ]; then
     rm -rf "$root"
     printf 'ID=debian\nVERSION_ID=%s\n' "$([ "$suite" = bookworm ] && echo 12 || echo 13)" >"$release"
+    # cpack asks `file` what it packs.
     packages=$(OVERLAY_OS_RELEASE=$release scripts/setup.sh --list build | paste -sd,),file
     scripts/debian_root.sh "$suite" "$root" --include="$packages" || return
     mkdir -p "$root/src" "$root/cache" "$root/out"
