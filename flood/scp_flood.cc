@@ -190,10 +190,9 @@ std::optional<EnvelopeBroadcast> ScpFlood::Impl::OnBroadcast(Time now,
   const bool peers_sent_it = entry->seen;
   inbox_.OnBroadcast(*entry);
   index_.Uncharge(*entry);
-  entry->broadcast_session = session_;
   entry->refused = false;
   const ScpOutbox::Sent sent =
-      outbox_.Broadcast(*entry, envelope, skim->statement, broadcast.force, out);
+      outbox_.Broadcast(*entry, envelope, skim->statement, session_, broadcast.force, out);
   if (broadcast.id) {
     BroadcastResult result;
     result.id = *broadcast.id;

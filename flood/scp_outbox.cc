@@ -6,10 +6,16 @@
 namespace overlay::flood {
 namespace {
 
-// What is state was skimmed before, so it skims again.
-bool IsNewer(const ScpEntry& entry, const ScpStatement& statement) {
-  const auto skim = SkimEnvelope(entry.body.span());
-  return skim.ok() && Newer(skim->statement, statement);
+// R3, of two with the same key.
+bool Stays(const ScpEntry& state, const ScpEntry& entry, const ScpStatement& statement,
+           uint64_t session) {
+  const auto skim = SkimEnvelope(state.body.span());
+  OVERLAY_CHECK(skim.ok());  // it was skimmed before
+  if (Newer(skim->statement, statement)) return true;
+  const bool is_of_earlier_life =
+      entry.broadcast_session != 0 && entry.broadcast_session != session;
+  return is_of_earlier_life && state.broadcast_session == session &&
+         !Newer(statement, skim->statement);
 }
 
 }  // namespace
@@ -35,17 +41,19 @@ bool ScpOutbox::Needs(const ScpEntry& entry, ScpPeer& peer, bool force) {
 }
 
 ScpOutbox::Sent ScpOutbox::Broadcast(ScpEntry& entry, const Bytes& envelope,
-                                     const ScpStatement& statement, bool force, ActionList& out) {
+                                     const ScpStatement& statement, uint64_t session, bool force,
+                                     ActionList& out) {
   Sent sent;
   const auto current = state_.find(entry.key);
   if (current != state_.end() && current->second != &entry) {
     ScpEntry& old = *current->second;
-    sent.superseded = IsNewer(old, statement);
+    sent.superseded = Stays(old, entry, statement, session);
     if (!sent.superseded) {
       EndState(old);
       TakeBackAll(old, out);
     }
   }
+  entry.broadcast_session = session;
   if (!sent.superseded && !entry.is_state) {
     index_.SetBody(entry, envelope);
     entry.is_state = true;

@@ -10,9 +10,10 @@
 //       to a peer that sends us the same is taken back.
 //   R3  Of each (node, slot, phase) the newest that the core broadcast is kept as state; the older
 //       one is taken back from the queues of all peers. A broadcast that is older than the state is
-//       not sent. Incomparable: the last one stays. Why: a slow peer's queue is bounded by
-//       validators x slots, not by time; and only what a core vouched for may supersede what others
-//       sent.
+//       not sent. Incomparable: the last one stays, but what an earlier session broadcast does not
+//       replace what this one did. Why: a slow peer's queue is bounded by validators x slots, not
+//       by time; only what a core vouched for may supersede what others sent; and a core that is
+//       back hears, and may relay, what it said in its earlier life.
 //   R4  A copy that was taken back although its envelope is the state again is sent again.
 //   R5  A copy that the peer's full queue dropped is not sent again by itself: the peer may ask for
 //       state.
@@ -48,9 +49,9 @@ class ScpOutbox {
   ScpOutbox(const Limits& limits, ScpIndex& index, ScpPeers& peers, ScpStats& stats)
       : limits_(limits), index_(index), peers_(peers), stats_(stats) {}
 
-  // The entry's broadcast_session is set by the caller.
-  Sent Broadcast(ScpEntry& entry, const Bytes& envelope, const ScpStatement& statement, bool force,
-                 ActionList& out);
+  // `session` is of the core that broadcasts it; the entry's broadcast_session from here.
+  Sent Broadcast(ScpEntry& entry, const Bytes& envelope, const ScpStatement& statement,
+                 uint64_t session, bool force, ActionList& out);
   // `peer` sent it to us.
   void OnSentByPeer(ScpEntry& entry, const ScpPeer& peer, ActionList& out);
   // The slot, if the peer's full queue dropped a copy of an envelope that is still state.

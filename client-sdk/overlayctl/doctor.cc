@@ -104,7 +104,7 @@ void CheckPeers(const DaemonFacts& daemon, Findings& out) {
     if (missing > 10) continue;  // the first of them tell enough
     const std::string reason = peer.last_reason().empty() ? "none yet" : peer.last_reason();
     out.push_back({Verdict::kWarn, "peer",
-                   fmt::format("{} is {}; last: {}, {} dials failed", peer.configured(),
+                   fmt::format("{} is {}; last: {}; dials failed: {}", peer.configured(),
                                StateName(peer.state()), reason, peer.dials_failed()),
                    std::string(RemedyFor(reason))});
   }

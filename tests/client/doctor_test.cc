@@ -90,7 +90,7 @@ TEST_F(DoctorTest, EachMissingPeerWithWhatItsReasonAsksFor) {
   peer.set_dials_failed(3);
   daemon_.peers.push_back(peer);
   EXPECT_EQ(Complaints(), Strings{"warn peer"});
-  EXPECT_EQ(Of("peer").found, "two.example:2 is waiting; last: wrong_key, 3 dials failed");
+  EXPECT_EQ(Of("peer").found, "two.example:2 is waiting; last: wrong_key; dials failed: 3");
   EXPECT_THAT(Of("peer").remedy, HasSubstr("another key answers"));
   EXPECT_EQ(Of("peers").found, "1 connected, 1 of 2 configured are missing");
   daemon_.peers.back().clear_last_reason();

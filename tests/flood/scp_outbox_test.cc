@@ -7,8 +7,10 @@
 namespace overlay::flood {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Not;
 using Outcome = EnvelopeDone::Outcome;
 
 class ScpOutboxTest : public testing::Test {
@@ -112,6 +114,25 @@ TEST_F(ScpOutboxTest, OfIncomparableTheLastStays) {
   EXPECT_THAT(world_.answers.back().envelopes, ElementsAre(a));
   world_.Done(copy, Outcome::kCancelled);
   EXPECT_THAT(world_.SentTo(), ElementsAre(1));
+}
+
+TEST_F(ScpOutboxTest, WhatAnEarlierLifeBroadcastDoesNotReplaceWhatThisOneDid) {
+  const Bytes before = Externalize(1, 1, 1);
+  const Bytes after = Externalize(1, 1, 2);
+  world_.Broadcast(before);
+  world_.SentTo();
+  world_.Attach();
+  world_.Broadcast(after);  // incomparable, and the last one
+  EXPECT_EQ(world_.SentTo().size(), 4u);
+  world_.results.clear();
+  world_.cancels.clear();
+  world_.Broadcast(before);  // heard from a peer, and relayed
+  EXPECT_TRUE(world_.results[0].superseded);
+  EXPECT_THAT(world_.cancels, IsEmpty());
+  EXPECT_THAT(world_.SentTo(), IsEmpty());
+  world_.Question(1, 1);
+  EXPECT_THAT(world_.answers.back().envelopes, Contains(after));
+  EXPECT_THAT(world_.answers.back().envelopes, Not(Contains(before)));
 }
 
 // Two nodes relay at once: our copy is taken back when the peer sends us the same.

@@ -144,11 +144,16 @@ class Model {
   };
   Result Broadcast(size_t number, bool force) {
     Known& known = Remember(number);
-    known.broadcast_now = known.broadcast_ever = true;
-    known.refused = false;
+    const bool is_of_earlier_life = known.broadcast_ever && !known.broadcast_now;
     Result result;
     const auto current = state_.find(KeyOf(number));
-    result.superseded = current != state_.end() && IsNewer(current->second, number);
+    if (current != state_.end()) {
+      result.superseded = IsNewer(current->second, number) ||
+                          (is_of_earlier_life && known_.at(current->second).broadcast_now &&
+                           !IsNewer(number, current->second));
+    }
+    known.broadcast_now = known.broadcast_ever = true;
+    known.refused = false;
     if (!result.superseded) {
       const std::optional<size_t> old =
           current == state_.end() ? std::nullopt : std::optional(current->second);
