@@ -46,7 +46,8 @@ struct TxStats {
   uint64_t received_duplicate = 0;
   uint64_t received_duplicate_bytes = 0;
   uint64_t received_bytes = 0;
-  uint64_t announced = 0;  // hashes x peers
+  uint64_t announced = 0;           // hashes x peers
+  uint64_t announcements_held = 0;  // hashes x peers that took none then
   uint64_t announcements_received = 0;
   uint64_t announcements_ill_sized = 0;  // of those: empty, or above the limit; never demanded
   uint64_t demanded = 0;

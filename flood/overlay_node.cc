@@ -161,6 +161,7 @@ void OverlayNode::Impl::OnPeerEvent(Time now, const PeerEvent& event, ActionList
                  [&](const PeerBlocked& e) {
                    if (directory_.IsUp(e.peer)) scp_.OnPeerBlocked(e.peer, e.blocked);
                  },
+                 [&](const InvBlocked& e) { tx_.OnInvBlocked(now, e, out); },
                  [&](const PeerPath& e) {
                    if (!directory_.IsUp(e.peer)) return;
                    sets_.OnPeerPath(e.peer, e.rtt);

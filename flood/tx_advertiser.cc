@@ -44,6 +44,17 @@ void TxAdvertiser::OnFeeFilter(Time now, PeerSlot slot, const FeeFilter& filter)
   MarkDirty(slot);
 }
 
+void TxAdvertiser::SetBlocked(Time now, PeerSlot slot, bool blocked) {
+  Peer& peer = peers_[slot];
+  peer.blocked = blocked;
+  if (blocked) return;
+  if (std::exchange(peer.missed, false)) {
+    for (LaneSweep& lane : peer.sweep) lane = {true, std::nullopt};
+  }
+  peer.sweep_at = std::max(peer.sweep_at, now);
+  MarkDirty(slot);
+}
+
 bool TxAdvertiser::IsSweeping(const Peer& peer) const {
   return std::any_of(peer.sweep.begin(), peer.sweep.end(),
                      [](const LaneSweep& lane) { return lane.active; });
@@ -62,8 +73,13 @@ void TxAdvertiser::MarkDirty(PeerSlot slot) {
 void TxAdvertiser::Announce(TxIndex index) {
   const Bid& bid = table_[index].bid;
   for (PeerSlot slot = 0; slot < peers_.size(); ++slot) {
-    const Peer& peer = peers_[slot];
+    Peer& peer = peers_[slot];
     if (!peer.used || table_.Knows(index, slot) || !Passes(peer, bid)) continue;
+    if (peer.blocked) {
+      peer.missed = true;
+      ++held_;
+      continue;
+    }
     Queue(slot, index);
   }
 }
@@ -119,6 +135,7 @@ void TxAdvertiser::Flush(Time now, ActionList& out) {
 }
 
 void TxAdvertiser::Pump(Time now, PeerSlot slot, ActionList& out) {
+  if (peers_[slot].blocked) return;
   if (IsSweeping(peers_[slot]) && now >= peers_[slot].sweep_at) {
     Sweep(slot);
     peers_[slot].sweep_at = now + kSweepTick;
@@ -153,6 +170,7 @@ void TxAdvertiser::Send(Time now, Peer& peer, ActionList& out) {
 
 std::optional<Time> TxAdvertiser::DeadlineOf(const Peer& peer) const {
   std::optional<Time> at;
+  if (peer.blocked) return at;
   if (!peer.queue.empty()) at = peer.last_sent.value_or(Time{}) + limits_.inv_batch_delay;
   if (IsSweeping(peer)) at = at ? std::min(*at, peer.sweep_at) : peer.sweep_at;
   return at;
@@ -169,7 +187,7 @@ void TxAdvertiser::CheckInvariants() const {
       OVERLAY_CHECK(peer.queue.empty() && !peer.dirty);
       continue;
     }
-    OVERLAY_CHECK(peer.dirty || peer.queue.size() < limits_.inv_batch_count_max);
+    OVERLAY_CHECK(peer.dirty || peer.blocked || peer.queue.size() < limits_.inv_batch_count_max);
     const std::optional<Time> at = DeadlineOf(peer);
     OVERLAY_CHECK(peer.dirty || !at || next_ <= *at);
     for (const TxRef& ref : peer.queue) {

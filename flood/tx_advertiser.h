@@ -13,8 +13,12 @@
 //   R4  A new peer is told of the mempool best first, at `mempool_announce_per_second`; what
 //       becomes valid meanwhile goes by R2. Why: 100,000 hashes at once would stand before
 //       everything else of class 1.
+//   R5  A peer that takes no more (InvBlocked) is told of nothing, and what it is not told of does
+//       not count as announced. Once it takes some again it is told of what it does not know, as
+//       a new peer is (R4). Why: a peer that is too busy for transactions must not be cut off from
+//       SCP because they pile up for it; and what was externalized meanwhile need not be told.
 //
-// A *sweep* (R3, R4) walks the order of each lane from a place downwards, so it needs no list of
+// A *sweep* (R3 to R5) walks the order of each lane from a place downwards, so it needs no list of
 // what to send.
 //
 // Bounds   per peer a queue of two frames and a place per lane.
@@ -51,6 +55,7 @@ class TxAdvertiser {
   void AddPeer(Time now, PeerSlot slot, PeerId id);
   void RemovePeer(PeerSlot slot);
   void OnFeeFilter(Time now, PeerSlot slot, const FeeFilter& filter);
+  void SetBlocked(Time now, PeerSlot slot, bool blocked);
   // It is in the mempool, or has a better bid there.
   void Announce(TxIndex index);
   // Sends what is due; at the end of every input and when NextDeadline() has come.
@@ -58,6 +63,7 @@ class TxAdvertiser {
   std::optional<Time> NextDeadline() const;
 
   uint64_t announced() const { return announced_; }  // hashes x peers
+  uint64_t held() const { return held_; }            // R5; hashes x peers
   void CheckInvariants() const;
 
  private:
@@ -71,7 +77,9 @@ class TxAdvertiser {
     FeeFilter filter;
     std::vector<TxRef> queue;  // known bits are set already
     std::optional<Time> last_sent;
-    bool dirty = false;  // listed in dirty_
+    bool dirty = false;    // listed in dirty_
+    bool blocked = false;  // R5
+    bool missed = false;   // something, while blocked
     std::array<LaneSweep, kLaneCount> sweep;
     Time sweep_at{};
   };
@@ -92,6 +100,7 @@ class TxAdvertiser {
   std::vector<PeerSlot> dirty_;  // with something new since the last Flush
   Time next_ = kTimeNever;       // no deadline of a peer is before this
   uint64_t announced_ = 0;
+  uint64_t held_ = 0;
 };
 
 }  // namespace overlay::flood

@@ -208,6 +208,7 @@ void TxFlood::Impl::UpdateStats() {
   stats_.demand_not_found = counts.not_found;
   stats_.demand_given_up = counts.given_up;
   stats_.announced = advertiser_.announced();
+  stats_.announcements_held = advertiser_.held();
   stats_.mempool_count = mempool_.count();
   stats_.mempool_bytes = mempool_.bytes();
   stats_.pending_count = offers_.pending_count();
@@ -288,6 +289,9 @@ void TxFlood::OnInv(Time now, PeerId peer, const Inv& inv, ActionList& out) {
 }
 void TxFlood::OnFeeFilter(Time now, PeerId peer, const FeeFilter& filter, ActionList& out) {
   impl_->OnFeeFilter(now, peer, filter, out);
+}
+void TxFlood::OnInvBlocked(Time now, const InvBlocked& told, ActionList& out) {
+  impl_->OnInvBlocked(now, told, out);
 }
 void TxFlood::OnBodiesRequested(Time, const BodiesRequested& requested, ActionList& out) {
   impl_->OnBodiesRequested(requested, out);

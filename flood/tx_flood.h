@@ -98,6 +98,7 @@ class TxFlood {
   void OnPeerDisconnected(Time now, PeerId peer, ActionList& out);
   void OnInv(Time now, PeerId peer, const Inv& inv, ActionList& out);
   void OnFeeFilter(Time now, PeerId peer, const FeeFilter& filter, ActionList& out);
+  void OnInvBlocked(Time now, const InvBlocked& told, ActionList& out);
   void OnBodiesRequested(Time now, const BodiesRequested& requested, ActionList& out);
   void OnAnswerDone(Time now, const AnswerDone& done, ActionList& out);  // no effect on a set's
   // Our requests. Owns: it was made here (RequestEnded does not say of which kind it was).

@@ -40,6 +40,7 @@ class TxFlood::Impl {
   void OnPeerDisconnected(Time now, PeerId id, ActionList& out);
   void OnInv(Time now, PeerId id, const Inv& inv, ActionList& out);
   void OnFeeFilter(Time now, PeerId id, const FeeFilter& filter, ActionList& out);
+  void OnInvBlocked(Time now, const InvBlocked& told, ActionList& out);
   void OnBodiesRequested(const BodiesRequested& requested, ActionList& out);
   void OnAnswerDone(const AnswerDone& done);
   void OnBodyReceived(Time now, const BodyReceived& received, ActionList& out);

@@ -76,6 +76,13 @@ void TxFlood::Impl::OnFeeFilter(Time now, PeerId id, const FeeFilter& filter, Ac
   Finish(now, out);
 }
 
+void TxFlood::Impl::OnInvBlocked(Time now, const InvBlocked& told, ActionList& out) {
+  PeerState* peer = Find(told.peer);
+  if (peer == nullptr) return;
+  advertiser_.SetBlocked(now, peer->slot, told.blocked);
+  Finish(now, out);
+}
+
 void TxFlood::Impl::OnBodiesRequested(const BodiesRequested& requested, ActionList& out) {
   PeerState* peer = Find(requested.peer);
   if (peer == nullptr) return;

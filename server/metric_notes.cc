@@ -94,6 +94,8 @@ const Notes& AllNotes() {
       {"overlay_tx_received_total", "duplicate is above a tenth of new"},
       {"overlay_tx_received_bytes_total", "likewise"},
       {"overlay_tx_announcements_total", "in stops with peers connected"},
+      {"overlay_tx_announcements_held_total",
+       "it rises steadily: peers that are too busy, or links"},
       {"overlay_tx_announcements_ill_sized_total", "it rises: a peer of another kind, or hostile"},
       {"overlay_tx_demanded_total",
        "it stops while announcements go on: is the pending cap reached?"},

@@ -101,6 +101,9 @@ void AddTx(std::vector<MetricDefinition>& m) {
   m.push_back(Counter("overlay_tx_announcements_ill_sized_total",
                       "Of those in, the empty and the oversized ones: never demanded.", "",
                       [](const MetricSources& s) { return s.node->tx.announcements_ill_sized; }));
+  m.push_back(Counter("overlay_tx_announcements_held_total",
+                      "Not announced to a peer that took no more then; told later, if still here.",
+                      "", [](const MetricSources& s) { return s.node->tx.announcements_held; }));
   m.push_back(Counter("overlay_tx_demanded_total", "Hashes demanded.", "flood.demanded",
                       [](const MetricSources& s) { return s.node->tx.demanded; }));
   m.push_back(ByLabel("overlay_tx_demands_failed_total", MetricType::Counter,

@@ -233,6 +233,7 @@ bool PeerTransport::WriteTurn(Time now, DatagramSink& sink) {
       session->Write(now, sink, SendClass::kControl, WriteGoal::kData, 0);
     }
   }
+  UpdateInvBlocked();
   more |= WriteBulk(now, sink);
   for (ConnectionId id : endpoint_->NeedFlush()) {
     if (PeerSession* session = SessionOf(id)) {
@@ -274,6 +275,16 @@ void PeerTransport::UpdateBlocked(Time now) {
     if (blocked == peer.blocked) continue;
     peer.blocked = blocked;
     out_.push_back(PeerBlocked{id, blocked});
+  }
+}
+
+void PeerTransport::UpdateInvBlocked() {
+  for (auto& [id, peer] : peers_) {
+    const size_t bound_bytes = peer.inv_blocked ? kInvQueueLowBytes : kInvQueueHighBytes;
+    const bool blocked = InUse(peer).writer().tx_control_queued_bytes() > bound_bytes;
+    if (blocked == peer.inv_blocked) continue;
+    peer.inv_blocked = blocked;
+    out_.push_back(InvBlocked{id, blocked});
   }
 }
 

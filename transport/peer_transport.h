@@ -26,6 +26,9 @@
 //   R7  Above the inbound limit of peers that dialled us another is refused, as not_admitted.
 //   R8  A drain refuses dials and new connections, and sends Goaway; the owner goes on with turns
 //       until flushed(), then calls CloseAll().
+//   R9  InvBlocked says when more than kInvQueueHighBytes of announcements wait for a peer after a
+//       turn, and when no more than kInvQueueLowBytes do. Why: a peer that is too busy for
+//       transactions pauses them; it must not lose its envelopes for that.
 //
 // Bounds   connections: EndpointSettings::connections_max; per peer 4 connections; per connection
 //          what peer_session.h says.
@@ -58,6 +61,10 @@
 namespace overlay::transport {
 
 inline constexpr size_t kConnectionsPerPeerMax = 4;
+// R9. Some 5,800 announcements, more than a peer keeps before it pauses them, and half a second of
+// the network's; the stream closes at eight times that (kLongStreamQueueBytesMax).
+inline constexpr size_t kInvQueueHighBytes = 256 * kKiB;
+inline constexpr size_t kInvQueueLowBytes = 64 * kKiB;
 inline constexpr Duration kRivalDialAfter = std::chrono::seconds(5);      // R4
 inline constexpr Duration kDuplicateLingerMax = std::chrono::seconds(5);  // R3
 // How often a contest of two connections is looked at.
@@ -117,6 +124,7 @@ class PeerTransport {
     std::vector<ConnectionId> connections;  // in the order in which they joined
     ConnectionId in_use;
     bool blocked = false;
+    bool inv_blocked = false;
     bool silent = false;  // as told
     Time contest_since;   // R3: when the last connection joined
     Time next_contest_at = kTimeNever;
@@ -147,6 +155,7 @@ class PeerTransport {
   void ExecuteOne(Time now, Command& command);
   bool WriteBulk(Time now, DatagramSink& sink);
   void UpdateBlocked(Time now);
+  void UpdateInvBlocked();
 
   // logical_peers.cc
   void Admit(Time now, PeerSession& session);

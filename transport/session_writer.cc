@@ -385,6 +385,11 @@ std::optional<Time> SessionWriter::stalled_since() const {
   return since;
 }
 
+size_t SessionWriter::tx_control_queued_bytes() const {
+  const std::optional<LaneStream>& lane = long_streams_[1].lane;
+  return lane ? lanes_.stream_queued_bytes(*lane) : 0;
+}
+
 bool SessionWriter::idle() const {
   for (SendClass c : {SendClass::kScp, SendClass::kControl, SendClass::kSets, SendClass::kBodies}) {
     if (lanes_.HasWaiting(c)) return false;

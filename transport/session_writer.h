@@ -131,6 +131,8 @@ class SessionWriter final : public StreamSource {
   uint64_t class0_unacked_bytes() const { return class0_unacked_bytes_; }
   size_t unacknowledged_count() const { return by_stream_.size(); }
   std::optional<Time> stalled_since() const;
+  // Of the tx control stream: frames that wait, blocked or not.
+  size_t tx_control_queued_bytes() const;
   // Nothing waits and no envelope is unacknowledged.
   bool idle() const;
   Unacknowledged TakeUnacknowledged();

@@ -174,6 +174,12 @@ struct PeerBlocked {
   PeerId peer;
   bool blocked = false;
 };
+// Edge-triggered: announcements (SendTxControl) wait because the peer is slow, or has paused them;
+// or few wait again. More of them meanwhile would close the connection: the queue is bounded.
+struct InvBlocked {
+  PeerId peer;
+  bool blocked = false;
+};
 // The smoothed round trip to the peer: once it is up, then when it has changed noticeably.
 struct PeerPath {
   PeerId peer;
@@ -243,7 +249,6 @@ struct PeerOffence {
   PeerId peer;
   Offence offence = Offence::kUnsolicited;
 };
-
 // Edge-triggered: the connection in use has been silent for 5 s with data unacknowledged; or it is
 // not any more.
 struct PeerSilent {
@@ -253,9 +258,9 @@ struct PeerSilent {
 
 using PeerEvent =
     std::variant<PeerConnected, PeerDisconnected, DialEnded, EnvelopeReceived, EnvelopeDone,
-                 PeerBlocked, ControlReceived, TxControlReceived, StateReceived, BodiesRequested,
-                 BodyReceived, SetRequested, SetHeaderReceived, SetDataReceived, RequestEnded,
-                 AnswerDone, PeerOffence, PeerPath, PeerMoved, PeerSilent>;
+                 PeerBlocked, InvBlocked, ControlReceived, TxControlReceived, StateReceived,
+                 BodiesRequested, BodyReceived, SetRequested, SetHeaderReceived, SetDataReceived,
+                 RequestEnded, AnswerDone, PeerOffence, PeerPath, PeerMoved, PeerSilent>;
 
 // ---- flood -> transport
 // -----------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ constexpr Duration kLastWords = std::chrono::seconds(1);
 // Sets of that many slots are kept for serving.
 constexpr uint64_t kSetsKept = 4;
 constexpr int kReceivesPerTurn = 4;
+// Frames of announcements that were held back; each has those of one tick.
+constexpr size_t kHeldPerTurn = 20;
 
 // Pieces that all peers share: what is there to serve, and the figures.
 struct Larder {
@@ -91,7 +93,9 @@ class SyntheticPeer {
     touched_ = true;
   }
   void Announce(Time now, Inv inv) {
-    if (daemon_) Send(now, SendTxControl{*daemon_, std::move(inv)});
+    if (!daemon_) return;
+    held_.push_back(std::move(inv));
+    AnnounceHeld(now, 1);
   }
   void SendEnvelope(Time now, uint64_t number, uint64_t slot, const Bytes& envelope) {
     if (!daemon_) return;
@@ -112,6 +116,7 @@ class SyntheticPeer {
     if (!touched_ && next_ && *next_ > now) return next_;
     if (!touched_ && !next_) return next_;
     touched_ = false;
+    AnnounceHeld(now, kHeldPerTurn);
     if (const auto due = transport_->NextDeadline(); due && *due <= now)
       transport_->OnDeadline(now);
     HandleEvents(now);
@@ -123,7 +128,8 @@ class SyntheticPeer {
       (void)loop.SetInterest(fd(), {.read = true, .write = watches_writable_});
     }
     next_ = transport_->NextDeadline();
-    if (more && !socket_->blocked()) {
+    const bool announces = !held_.empty() && !inv_blocked_;
+    if ((more && !socket_->blocked()) || announces) {
       touched_ = true;
       next_ = now;
     }
@@ -143,8 +149,12 @@ class SyntheticPeer {
         is_dialling_ = false;
       } else if (const auto* down = std::get_if<PeerDisconnected>(&event)) {
         daemon_.reset();
+        inv_blocked_ = false;
+        held_.clear();
         ++larder_.sent.disconnects;
         if (down->reason == CloseReason::kGoaway && down->by_peer) ++larder_.sent.goaways;
+      } else if (const auto* told = std::get_if<InvBlocked>(&event)) {
+        inv_blocked_ = told->blocked;
       } else if (const auto* bodies = std::get_if<BodiesRequested>(&event)) {
         Answer(now, *bodies);
       } else if (const auto* set = std::get_if<SetRequested>(&event)) {
@@ -156,6 +166,13 @@ class SyntheticPeer {
           Send(now, SendState{control->peer, {.id = state->id}, {}, true});
         }
       }
+    }
+  }
+  // The oldest first. Whether that was too much is told after the turn.
+  void AnnounceHeld(Time now, size_t count_max) {
+    for (; count_max > 0 && !inv_blocked_ && !held_.empty(); --count_max) {
+      Send(now, SendTxControl{*daemon_, std::move(held_.front())});
+      held_.pop_front();
     }
   }
   // As docs/protocol.md wants it: in order, and what is over the size of an answer later.
@@ -196,6 +213,8 @@ class SyntheticPeer {
   std::unique_ptr<transport::PeerTransport> transport_;
   std::vector<transport::Datagram> datagrams_;
   std::optional<PeerId> daemon_;
+  std::deque<Inv> held_;  // while inv_blocked_
+  bool inv_blocked_ = false;
   std::optional<Time> next_;
   uint64_t dials_ = 0;
   bool is_dialling_ = false;

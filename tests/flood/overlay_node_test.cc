@@ -7,6 +7,7 @@
 
 #include "flood/base/crypto.h"
 #include "flood/peers/peer_score.h"
+#include "flood/tx_advertiser.h"
 #include "gtest/gtest.h"
 #include "tests/support/actions.h"
 #include "tests/support/xdr_builder.h"
@@ -344,6 +345,27 @@ TEST_F(OverlayNodeTest, ANewPeerHearsOfScpThenOfSetsThenOfTheCoreThenOfTransacti
   Connect(1);
   EXPECT_EQ(SaidTo(out_),
             (std::vector<std::string>{"GetScpState", "HaveSets", "CoreStatus", "Inv"}));
+}
+
+TEST_F(OverlayNodeTest, APeerThatTakesNoAnnouncementsIsToldWhenItDoes) {
+  Connect(1);
+  Connect(2);
+  Core(
+      CoreAttached{.judges_transactions = true, .deliver_transactions = true, .newest_closed = {}});
+  Event(InvBlocked{PeerId{1}, true});
+  Event(InvBlocked{PeerId{9}, true});  // has gone
+  Core(SubmitTransactions{{{1, build_.Transaction(), {}}}});
+  const auto told = [this] {
+    std::vector<uint64_t> peers;
+    for (const SendTxControl& send : Commands<SendTxControl>(out_))
+      peers.push_back(send.peer.value);
+    return peers;
+  };
+  EXPECT_EQ(told(), std::vector<uint64_t>{2});
+  EXPECT_EQ(node_.stats().tx.announcements_held, 1u);
+  now_ += kSweepTick;
+  Event(InvBlocked{PeerId{1}, false});
+  EXPECT_EQ(told(), std::vector<uint64_t>{1});
 }
 
 TEST_F(OverlayNodeTest, ACachedSetIsAnnouncedToThoseNotKnownToHaveItAndServed) {

@@ -53,6 +53,7 @@ class TxAdvertiserTest : public testing::Test {
     advertiser().Announce(index);
     return index;
   }
+  void Unpool(TxIndex index) { mempool_->Remove(index); }
   // What a flush says to the peer in `slot`: frames of numbers.
   using Frames = std::vector<std::vector<int>>;
   std::vector<Frames> Flush() {
@@ -222,12 +223,55 @@ TEST_F(TxAdvertiserTest, AFilterEndsTheWalk) {
 }
 
 // A slot that is used again begins with nothing of the peer before: neither queue nor filter.
+// R5: nothing meanwhile, then what is still here, once; others are not concerned.
+TEST_F(TxAdvertiserTest, APeerThatTakesNoMoreIsToldLater) {
+  for (const PeerSlot slot : {0u, 1u}) Connect(slot);
+  PoolAndAnnounce(1);
+  Flush();
+  PoolAndAnnounce(2);  // waits for the batch
+  advertiser().SetBlocked(now, 0, true);
+  const TxIndex gone = PoolAndAnnounce(3);
+  PoolAndAnnounce(4, 100);
+  PoolAndAnnounce(5, 200);
+  now += limits.inv_batch_delay;
+  EXPECT_THAT(Flush(), ElementsAre(Frames{}, Frames{{2, 3, 4, 5}}, Frames{}));
+  EXPECT_EQ(advertiser().held(), 3u);
+  EXPECT_FALSE(advertiser().NextDeadline());
+  Unpool(gone);
+  now += kSweepTick;
+  advertiser().SetBlocked(now, 0, false);
+  EXPECT_THAT(Flush(), ElementsAre(Frames{{2, 5, 4}}, Frames{}, Frames{}));
+  EXPECT_EQ(advertiser().announced(), 9u);
+  // Nothing was missed: nothing is looked for.
+  PoolAndAnnounce(6);
+  now += limits.inv_batch_delay;
+  Flush();
+  now += kSweepTick;
+  Flush();
+  advertiser().SetBlocked(now, 0, true);
+  advertiser().SetBlocked(now, 0, false);
+  EXPECT_THAT(Flush(), ElementsAre(Frames{}, Frames{}, Frames{}));
+  EXPECT_FALSE(advertiser().NextDeadline());
+}
+
+// R5: a walk through the mempool stops, too, and goes on.
+TEST_F(TxAdvertiserTest, AWalkWaitsForAPeerThatTakesNoMore) {
+  PoolAndAnnounce(1);
+  advertiser().AddPeer(now, 0, PeerId{1});
+  advertiser().SetBlocked(now, 0, true);
+  EXPECT_THAT(Flush()[0], IsEmpty());
+  EXPECT_FALSE(advertiser().NextDeadline());
+  advertiser().SetBlocked(now, 0, false);
+  EXPECT_THAT(Flush()[0], ElementsAre(Numbers{1}));
+}
+
 TEST_F(TxAdvertiserTest, ASlotIsCleanForTheNextPeer) {
   Connect(0);
   PoolAndAnnounce(1);
   Flush();
   PoolAndAnnounce(2);
   advertiser().OnFeeFilter(now, 0, FeeFilter{{1000, 1000}});
+  advertiser().SetBlocked(now, 0, true);
   advertiser().RemovePeer(0);
   advertiser().CheckInvariants();
   table.ForgetPeer(0);

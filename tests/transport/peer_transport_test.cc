@@ -325,6 +325,34 @@ TEST(PeerTransport, APauseOfAnnouncementsIsNoStall) {
   EXPECT_EQ(net.Count<TxControlReceived>(1), 20u);
 }
 
+// R9: told once each way, long before the stream's bound; envelopes are not concerned.
+TEST(PeerTransport, SaysWhenAPeerTakesNoAnnouncements) {
+  PeerNet net({.delay = 5ms});
+  ASSERT_TRUE(net.AddPair());
+  net.Do(1, PauseInv{*net.PeerAt(1, 0), true});
+  const Inv inv{std::vector<InvEntry>(100, {HashOf<TxHash>({}), 1, Lane::kClassic, 100})};
+  size_t sent = 0;
+  for (; net.Count<InvBlocked>(0) == 0 && sent < 1000; ++sent) {
+    net.Do(0, SendTxControl{*net.PeerAt(0, 1), inv});
+    net.Run(1ms);
+  }
+  EXPECT_TRUE(net.All<InvBlocked>(0).at(0).blocked);
+  const size_t frame_bytes = EncodeTxControl(inv).size();
+  const size_t window_bytes = QuicSettings{}.uni_stream_window_bytes;
+  EXPECT_NEAR(static_cast<double>(sent * frame_bytes),
+              static_cast<double>(window_bytes + kInvQueueHighBytes), 2.0 * frame_bytes);
+  net.Do(0, SendEnvelope{*net.PeerAt(0, 1), {1}, {100}, Bytes::Copy("an envelope")});
+  net.Run(20s);
+  EXPECT_EQ(net.Count<EnvelopeReceived>(1), 1u);
+  EXPECT_EQ(net.Count<InvBlocked>(0), 1u);
+  net.Do(1, PauseInv{*net.PeerAt(1, 0), false});
+  net.Run(1s);
+  ASSERT_EQ(net.Count<InvBlocked>(0), 2u);
+  EXPECT_FALSE(net.All<InvBlocked>(0).at(1).blocked);
+  EXPECT_EQ(net.Count<TxControlReceived>(1), sent);
+  EXPECT_EQ(net.Count<PeerDisconnected>(0), 0u);
+}
+
 // ---- Hello --------------------------------------------------------------------------------------
 
 struct Refusal {
