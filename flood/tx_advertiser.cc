@@ -123,7 +123,7 @@ void TxAdvertiser::Sweep(PeerSlot slot) {
 void TxAdvertiser::Flush(Time now, ActionList& out) {
   if (dirty_.empty() && now < next_) return;
   if (now < next_) {
-    for (size_t i = 0; i < dirty_.size(); ++i) Pump(now, dirty_[i], out);
+    for (const PeerSlot slot : dirty_) Pump(now, slot, out);  // marks none but itself
   } else {
     next_ = kTimeNever;
     for (PeerSlot slot = 0; slot < peers_.size(); ++slot) {

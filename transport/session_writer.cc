@@ -13,9 +13,10 @@ constexpr uint64_t kBulkRestBytesMin = 1000;
 
 // The first byte of a stream, as a chunk that all streams of the kind share.
 Bytes KindByte(StreamKind kind) {
+  constexpr uint8_t kKindCount = 8;
   static const Bytes* const kinds = [] {
-    auto* made = new std::array<Bytes, 8>;
-    for (uint8_t i = 0; i < made->size(); ++i) (*made)[i] = Bytes::Copy(absl::MakeConstSpan(&i, 1));
+    auto* made = new std::array<Bytes, kKindCount>;
+    for (uint8_t i = 0; i < kKindCount; ++i) (*made)[i] = Bytes::Copy(absl::MakeConstSpan(&i, 1));
     return made->data();
   }();
   return kinds[static_cast<size_t>(kind)];
