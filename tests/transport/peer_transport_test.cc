@@ -345,10 +345,14 @@ TEST(PeerTransport, SaysWhenAPeerTakesNoAnnouncements) {
   net.Run(20s);
   EXPECT_EQ(net.Count<EnvelopeReceived>(1), 1u);
   EXPECT_EQ(net.Count<InvBlocked>(0), 1u);
+  net.set_rate(1'000'000);
   net.Do(1, PauseInv{*net.PeerAt(1, 0), false});
-  net.Run(1s);
-  ASSERT_EQ(net.Count<InvBlocked>(0), 2u);
+  ASSERT_TRUE(net.RunUntil([&] { return net.Count<InvBlocked>(0) == 2; }, 5s));
   EXPECT_FALSE(net.All<InvBlocked>(0).at(1).blocked);
+  const PeerStats told = net.at(0).ListPeers(net.now()).at(0);
+  EXPECT_LE(told.queued_bytes[static_cast<size_t>(SendClass::kControl)], kInvQueueLowBytes);
+  net.Run(5s);
+  EXPECT_EQ(net.Count<InvBlocked>(0), 2u);
   EXPECT_EQ(net.Count<TxControlReceived>(1), sent);
   EXPECT_EQ(net.Count<PeerDisconnected>(0), 0u);
 }
