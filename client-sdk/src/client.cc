@@ -82,8 +82,10 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   // control holds back may never end. What must be said again is said by core_memory.h.
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 10);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
+  // Not a back-off, in spite of its name: how long one attempt to connect may take, TLS included.
+  // A daemon that is short of CPU needs more than a moment; one that is gone refuses at once.
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   args.SetInt(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, 4 << 20);
   if (options.tls_ca.empty()) {
     return grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), args);

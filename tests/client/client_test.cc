@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -577,6 +581,28 @@ TEST_F(ClientTest, ADaemonThatDrainsIsTriedAgain) {
   client_->Start();
   while (daemon_->attaches() < 3) EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
   daemon_->RefuseAttach(grpc::Status::OK);
+  EXPECT_TRUE(client_->WaitAttached(kPatience));
+}
+
+// A daemon that is short of CPU accepts late: no reason to hang up and begin anew.
+TEST_F(ClientTest, ADaemonThatIsSlowToAnswerIsWaitedFor) {
+  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  path().copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener, 4), 0);
+  MakeClient(Options());
+  client_->Start();
+  const int connection = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+  ASSERT_GE(connection, 0);
+  pollfd hung_up{.fd = connection, .events = POLLRDHUP, .revents = 0};
+  EXPECT_EQ(poll(&hung_up, 1, 1000), 0);
+  EXPECT_THAT(core_.Lines(), IsEmpty());
+  // Gone, and another in its place: that is noticed at once.
+  close(listener);
+  close(connection);
+  unlink(path().c_str());
+  StartDaemon();
   EXPECT_TRUE(client_->WaitAttached(kPatience));
 }
 

@@ -101,6 +101,7 @@ class Prometheus:
             ["prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data",
              "--web.listen-address=127.0.0.1:0"], stdout=self.log, stderr=self.log)
         self.address = None
+        self.began = time.time()
 
     def find_address(self):
         """The port that it got: of the listening sockets the one that is its own."""
@@ -141,6 +142,12 @@ class Prometheus:
         return [(series["metric"], float(series["value"][1])) for series in result
                 if math.isfinite(float(series["value"][1]))]
 
+    def history(self, expression):
+        """Its series, each with all the values that it has had since the first scrape."""
+        result = self.get("query_range", query=expression, start=self.began, end=time.time(), step=SCRAPE_S)["result"]
+        return [(series["metric"], {float(value) for _, value in series["values"] if math.isfinite(float(value))})
+                for series in result]
+
     def firing(self):
         return {(alert["labels"]["alertname"], alert["labels"].get("pod"))
                 for alert in self.get("alerts")["alerts"] if alert["state"] == "firing"}
@@ -152,7 +159,7 @@ class Prometheus:
 
 
 class Watched:
-    """One query, and the values that each of its series has had."""
+    """One query, and the values that each of its series has had: of the whole time, because some move for a moment."""
 
     def __init__(self, name, expression):
         self.name = name
@@ -160,8 +167,9 @@ class Watched:
         self.values = {}
 
     def look(self, prometheus):
-        for labels, value in prometheus.query(self.expression):
-            self.values.setdefault(tuple(sorted(labels.items())), set()).add(value)
+        for labels, values in prometheus.history(self.expression):
+            if values:
+                self.values[tuple(sorted(labels.items()))] = values
 
     def has_moved(self):
         return any(len(values) > 1 for values in self.values.values())
@@ -223,7 +231,7 @@ class PrometheusTest(Folder):
                 stdin=subprocess.PIPE, stdout=log, stderr=log))
             log.close()
 
-    def provoke(self, watched):
+    def provoke(self):
         """What a network that is well has not: cores that fight for a daemon, and a peer that is banned for a while."""
         hub = self.daemons[0]
         first = d.Core(hub)
@@ -239,8 +247,6 @@ class PrometheusTest(Folder):
         observer = d.Core(hub, observer=True)
         self.until("Prometheus sees the observer", lambda: any(
             value == 1 for _, value in self.prometheus.query("overlay_core_observers_count")))
-        for one in watched:
-            one.look(self.prometheus)
         observer.close()
 
     def look_through_window(self):
@@ -295,9 +301,7 @@ class PrometheusTest(Folder):
             self.fires("OverlayCoreDetached", daemon.name)
         watched = [Watched(title, as_grafana(expression)) for title, expression in sources.targets()]
         watched += [Watched(name, name) for name in sources.recorded()]
-        for one in watched:
-            one.look(self.prometheus)
-        self.provoke(watched)
+        self.provoke()
 
         # Load.
         self.start_cores()
@@ -331,7 +335,7 @@ class PrometheusTest(Folder):
             risen = self.prometheus.query(f"rate({metric}[{RATE_INTERVAL}])")
             self.assertEqual(len(risen), NODES, metric)
             for labels, value in risen:
-                before = self.prometheus.query(f'min_over_time(rate({metric}[{RATE_INTERVAL}])[2m:1s])')
+                before = self.prometheus.query(f'min_over_time(rate({metric}[{RATE_INTERVAL}])[10m:1s])')
                 idle = {tuple(sorted(l.items())): v for l, v in before}[tuple(sorted(labels.items()))]
                 self.assertGreater(value, 2 * idle, (metric, labels))
 

@@ -270,35 +270,37 @@ class OverlayctlTest(unittest.TestCase):
         self.fails(1, "no entry", "--operator", self.alone.operator, "disconnect", "later.invalid:9")
 
     def test_submit_and_top(self):
+        daemon = Daemon(self.folder.name, "pool")  # of its own: nobody announces to it, and it to nobody
+        self.addCleanup(daemon.stop)
         transactions = [payment(1, 100, source=1), payment(1, 300, source=2), payment(1, 200, source=3)]
         path = pathlib.Path(self.folder.name) / "transaction"
         path.write_bytes(transactions[0])
-        answer = json.loads(self.ok("submit", str(path), "--json"))
+        answer = json.loads(self.ok("submit", str(path), "--json", daemon=daemon))
         self.assertEqual(answer["outcome"], "added")
         self.assertEqual(answer["hash"], hashlib.sha256(transactions[0]).hexdigest())
-        self.assertIn("added", self.ok("submit", "-", stdin=base64.b64encode(transactions[1]) + b"\n"))
-        self.assertIn("added", self.ok("submit", "-", stdin=transactions[2].hex().encode()))
-        self.assertIn("duplicate", self.ok("submit", "-", stdin=transactions[2]))
-        base = ("--daemon", self.first.core, "--passphrase", PASSPHRASE)
-        with self.attached(self.first):
-            self.assertEqual(len(self.ok("top").splitlines()), 3)
-        while json.loads(self.ok("status", "--json"))["core"] is not None:
+        self.assertIn("added", self.ok("submit", "-", stdin=base64.b64encode(transactions[1]) + b"\n", daemon=daemon))
+        self.assertIn("added", self.ok("submit", "-", stdin=transactions[2].hex().encode(), daemon=daemon))
+        self.assertIn("duplicate", self.ok("submit", "-", stdin=transactions[2], daemon=daemon))
+        base = ("--daemon", daemon.core, "--passphrase", PASSPHRASE)
+        with self.attached(daemon):
+            self.assertEqual(len(self.ok("top", daemon=daemon).splitlines()), 3)
+        while json.loads(self.ok("status", "--json", daemon=daemon))["core"] is not None:
             pass
-        top = json.loads(self.ok("top", "2", "--json"))["transactions"]  # the mempool outlives its core
+        top = json.loads(self.ok("top", "2", "--json", daemon=daemon))["transactions"]  # the mempool outlives its core
         self.assertEqual([tx["hash"] for tx in top],
                          [hashlib.sha256(transactions[i]).hexdigest() for i in (1, 2)])
-        self.assertEqual(len(self.ok("top").splitlines()), 3)
+        self.assertEqual(len(self.ok("top", daemon=daemon).splitlines()), 3)
         hashes = [hashlib.sha256(transaction).hexdigest() for transaction in transactions]
-        trace = json.loads(self.ok("tx", hashes[1], "--json"))
+        trace = json.loads(self.ok("tx", hashes[1], "--json", daemon=daemon))
         self.assertEqual((trace["place"], trace["fee"], trace["operations"], trace["sequence"], trace["from"]),
                          ("pooled", 300, 1, 1, ""))
         self.assertEqual((trace["account"], trace["size_bytes"]), ("02" * 32, len(transactions[1])))
         self.assertEqual((trace["announcers"], trace["known_by"]), ([], []))
-        text = self.ok("tx", hashes[1])
+        text = self.ok("tx", hashes[1], daemon=daemon)
         self.assertIn("in the mempool since", text)
         self.assertIn("the core", text)
-        self.assertEqual(json.loads(self.ok("tx", "33" * 32, "--json"))["place"], "unknown")
-        self.assertIn("nobody announced it", self.ok("tx", "33" * 32))
+        self.assertEqual(json.loads(self.ok("tx", "33" * 32, "--json", daemon=daemon))["place"], "unknown")
+        self.assertIn("nobody announced it", self.ok("tx", "33" * 32, daemon=daemon))
         self.fails(1, "malformed", *base, "submit", "-", stdin=b"\x00\x00\x00\x02\x00")
         self.fails(1, "neither XDR nor its base64 or hex", *base, "submit", "-", stdin=b"*not a transaction*")
         self.fails(1, "cannot read /nonexistent", *base, "submit", "/nonexistent")

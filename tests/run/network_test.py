@@ -171,7 +171,7 @@ def restarted(network, what, *words):
         graceful = what != "cores" and r["node"] % 2 == 0
         expect(r["signal"] == ("SIGTERM" if graceful else "SIGKILL"), f"signal: {r}")
         expect(r["exit_code"] == (None if what == "cores" else 0 if graceful else -9), f"exit code: {r}")
-        expect(r["drain_ms"] is None if not graceful else 250 < r["drain_ms"] <= 2000, f"drain: {r}")
+        expect(r["drain_ms"] is None if not graceful else 250 < r["drain_ms"] <= 10_000, f"drain: {r}")
         expect(0 < r["back_ms"] < 20_000, f"back: {r}")
     return last
 
