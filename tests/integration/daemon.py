@@ -278,5 +278,13 @@ class Core:
             codes[name] = stream.call.code()
         return events, codes
 
+    @staticmethod
+    def was_drained(events):
+        """That a session's last events say so: its last word may be lost where the processor is short."""
+        said = [event for event in events if not event.HasField("connected") and not event.HasField("disconnected")]
+        reasons = [event.detached.reason for event in said if event.HasField("detached")]
+        return (said and said[0].HasField("draining") and len(said) == 1 + len(reasons)
+                and reasons in ([], [core_pb2.Detached.REASON_DRAINED]))
+
     def close(self):
         self.channel.close()

@@ -61,7 +61,7 @@ class DaemonRestart(Folder):
     def test_sigterm_ends_every_call_with_unavailable(self):
         core, events, codes, successor = self.restarted(signal.SIGTERM)
         self.assertEqual(codes, dict.fromkeys(("Attach", *STREAMS), grpc.StatusCode.UNAVAILABLE))
-        self.assertEqual([event.WhichOneof("event") for event in events], ["draining", "detached"])
+        self.assertTrue(core.was_drained(events), events)
         self.check_successor(core, successor)
 
     def test_sigkill_ends_every_call_with_unavailable(self):
