@@ -26,6 +26,7 @@ void AttachCall::OnHalfClosed(Time /*now*/) {
 void AttachCall::OnWritten(Time now) { Pump(now); }
 
 void AttachCall::OnEnded(Time now) {
+  if (last_words_) sessions_.OnLastWordsSaid();
   if (session_ == nullptr) return;
   CoreSession* const session = std::exchange(session_, nullptr);
   session->attach = nullptr;
@@ -51,16 +52,20 @@ void AttachCall::CountLost(Time now, v1::TrafficClass traffic_class) {
   Pump(now);
 }
 
-void AttachCall::EndSession(v1::Detached::Reason reason, const grpc::Status& status) {
+void AttachCall::EndSession(Time now, v1::Detached::Reason reason, const grpc::Status& status) {
   session_ = nullptr;
   if (call_.is_over()) return;
-  if (call_.is_writing() || !out_.empty()) {
+  if (reason != v1::Detached::REASON_DRAINED && (call_.is_writing() || !out_.empty())) {
     call_.Abort(status);
     return;
   }
+  TellLost();
   v1::AttachEvent event;
   event.mutable_detached()->set_reason(reason);
-  call_.WriteAndFinish(Encode(event), status);
+  out_.Push(Encode(event));
+  last_words_ = status;
+  sessions_.OnLastWords();
+  Pump(now);
 }
 
 std::optional<Time> AttachCall::writing_since() const {
@@ -68,8 +73,7 @@ std::optional<Time> AttachCall::writing_since() const {
   return writing_since_;
 }
 
-void AttachCall::Pump(Time now) {
-  if (call_.is_writing() || call_.is_over()) return;
+void AttachCall::TellLost() {
   for (int i = 0; i < 5 && !out_.is_full(); ++i) {
     if (lost_[i] == 0) continue;
     v1::AttachEvent event;
@@ -77,7 +81,16 @@ void AttachCall::Pump(Time now) {
     event.mutable_lost()->set_messages(std::exchange(lost_[i], 0));
     out_.Push(Encode(event));
   }
+}
+
+void AttachCall::Pump(Time now) {
+  if (call_.is_writing() || call_.is_over()) return;
+  if (!last_words_) TellLost();
   if (out_.empty()) return;
+  if (last_words_ && out_.count() == 1) {
+    call_.WriteAndFinish(out_.Pop(), *last_words_);
+    return;
+  }
   writing_since_ = now;
   call_.Write(out_.Pop());
 }

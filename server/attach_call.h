@@ -25,12 +25,15 @@ class AttachCall : public RpcHandler {
   bool SendEvent(Time now, const v1::AttachEvent& event);
   // An observer's other streams lost messages: said with the next write.
   void CountLost(Time now, v1::TrafficClass traffic_class);
-  // Says `detached` where it can go at once, and ends the call with `status`.
-  void EndSession(v1::Detached::Reason reason, const grpc::Status& status);
+  // Says `detached` and ends the call with `status`. Where events still wait for the core it ends
+  // at once and says nothing, because a core that hangs or was replaced is not waited for; but when
+  // the daemon drains they go first, which has a time of its own (drain.h, kClose).
+  void EndSession(Time now, v1::Detached::Reason reason, const grpc::Status& status);
   std::optional<Time> writing_since() const;
   size_t queued_bytes() const { return out_.bytes(); }
 
  private:
+  void TellLost();
   void Pump(Time now);
 
   CoreSessions& sessions_;
@@ -39,7 +42,8 @@ class AttachCall : public RpcHandler {
   bool asked_ = false;
   OutQueue out_;
   Time writing_since_{};
-  uint64_t lost_[5] = {};  // index: TrafficClass
+  uint64_t lost_[5] = {};                   // index: TrafficClass
+  std::optional<grpc::Status> last_words_;  // the session is over: what ends the call, out_ before
 };
 
 }  // namespace overlay::server

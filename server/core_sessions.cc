@@ -293,7 +293,7 @@ void CoreSessions::End(Time now, CoreSession* session, v1::Detached::Reason reas
       drained ? grpc::StatusCode::UNAVAILABLE : grpc::StatusCode::ABORTED,
       fmt::format("session {} has ended: {}", ended->number, EndText(reason)));
   for (SessionCall* call : ended->calls) call->OnSessionEnded(status);
-  if (ended->attach != nullptr) ended->attach->EndSession(reason, status);
+  if (ended->attach != nullptr) ended->attach->EndSession(now, reason, status);
   if (ended->observer) return;
   node_->OnCoreInput(now, flood::CoreDetached{});
 }

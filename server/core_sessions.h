@@ -150,6 +150,8 @@ class CoreSessions : public CoreSink {
   void TellDraining(Time now, Duration within);
   // Ends all sessions with UNAVAILABLE.
   void EndAll(Time now);
+  // Whether gRPC has taken all that those whose sessions ended were told.
+  bool last_words_said() const { return last_words_ == 0; }
   bool draining() const { return draining_; }
 
   const CoreSession* core() const { return core_.get(); }
@@ -170,6 +172,9 @@ class CoreSessions : public CoreSink {
                       CoreSession** session);
   void End(Time now, CoreSession* session, v1::Detached::Reason reason);
   uint64_t NextId() { return ++last_id_; }
+  // An Attach call has been given its last words; it is over.
+  void OnLastWords() { ++last_words_; }
+  void OnLastWordsSaid() { --last_words_; }
   // The turn's end is to look at this session's batches.
   void MarkDirty() { dirty_ = true; }
 
@@ -191,6 +196,7 @@ class CoreSessions : public CoreSink {
   CoreInputSink* const node_;
   uint64_t next_session_;
   uint64_t last_id_ = 0;
+  size_t last_words_ = 0;  // Attach calls that have them still to say
   std::unique_ptr<CoreSession> core_;
   std::vector<std::unique_ptr<CoreSession>> observers_;
   std::map<PeerId, PeerInfo> peers_;

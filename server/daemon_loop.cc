@@ -214,6 +214,7 @@ std::optional<Time> Daemon::Impl::AdvanceDrain(Time now) {
   const auto facts = [this] {
     return DrainFacts{.envelopes_flushed = transport_->envelopes_flushed(),
                       .answers_finished = transport_->flushed(),
+                      .last_words_said = sessions_->last_words_said(),
                       .calls_over = server_->is_drained()};
   };
   while (const std::optional<DrainStep> step = drain_.Advance(now, facts())) {

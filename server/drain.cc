@@ -20,7 +20,7 @@ Time Drain::StepEnds() const {
     case DrainStep::kTell:
       return step_began_ + kTellFor;
     case DrainStep::kClose:
-      return step_began_ + kLastWordsFor;
+      return step_began_ + kLastWordsMax;
     case DrainStep::kEndCalls:
       return step_began_ + kEndCallsMax;
     case DrainStep::kRunning:
@@ -40,7 +40,9 @@ std::optional<DrainStep> Drain::Advance(Time now, const DrainFacts& facts) {
       done = facts.answers_finished && now - began_ >= kReadAtLeast;
       break;
     case DrainStep::kTell:
+      break;
     case DrainStep::kClose:
+      done = facts.last_words_said && now - step_began_ >= kLastWordsFor;
       break;
     case DrainStep::kEndCalls:
       done = facts.calls_over;

@@ -16,8 +16,9 @@
 //       core or gRPC does.
 //   R2  Peers are read for kReadAtLeast before connections close. Why: what they had sent when they
 //       heard the goaway is on its way, and so are their acknowledgements.
-//   R3  kTell and kClose take all of their time: nothing says when a core has read what it was
-//       told.
+//   R3  kTell takes all of its time, and kClose kLastWordsFor at least: nothing says when a core
+//       has read what it was told. kClose goes on until gRPC has taken the last words, because
+//       kEndCalls cuts off what it has not: where the processor is short that takes longer.
 //
 // Time     argument only. Threads: the loop's.
 #ifndef OVERLAY_SERVER_DRAIN_H_
@@ -39,8 +40,9 @@ inline constexpr Duration kFlushMax = std::chrono::milliseconds(300);
 inline constexpr Duration kAnswerMax = std::chrono::milliseconds(800);
 inline constexpr Duration kTellFor = std::chrono::milliseconds(30);
 inline constexpr Duration kLastWordsFor = std::chrono::milliseconds(20);
-inline constexpr Duration kEndCallsMax = std::chrono::milliseconds(500);
-static_assert(kFlushMax + kAnswerMax + kTellFor + kLastWordsFor + kEndCallsMax <= kDrainMax);
+inline constexpr Duration kLastWordsMax = std::chrono::milliseconds(200);
+inline constexpr Duration kEndCallsMax = std::chrono::milliseconds(350);
+static_assert(kFlushMax + kAnswerMax + kTellFor + kLastWordsMax + kEndCallsMax <= kDrainMax);
 inline constexpr Duration kReadAtLeast = std::chrono::milliseconds(250);
 static_assert(kReadAtLeast < kFlushMax, "R2 fits into the first step");
 // How often it is looked whether a step is done.
@@ -50,6 +52,7 @@ inline constexpr Duration kDrainLookEvery = std::chrono::milliseconds(5);
 struct DrainFacts {
   bool envelopes_flushed = false;
   bool answers_finished = false;
+  bool last_words_said = false;
   bool calls_over = false;
 };
 

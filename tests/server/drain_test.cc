@@ -12,8 +12,16 @@ using std::chrono::milliseconds;
 constexpr Time kStart = Time(std::chrono::seconds(100));
 constexpr Duration kMoment = std::chrono::microseconds(1);
 constexpr DrainFacts kNothing{};
-constexpr DrainFacts kEverything{
-    .envelopes_flushed = true, .answers_finished = true, .calls_over = true};
+constexpr DrainFacts kEverything{.envelopes_flushed = true,
+                                 .answers_finished = true,
+                                 .last_words_said = true,
+                                 .calls_over = true};
+// All but what one step waits for.
+constexpr DrainFacts Without(bool DrainFacts::*fact) {
+  DrainFacts facts = kEverything;
+  facts.*fact = false;
+  return facts;
+}
 
 // Goes to `step` by waiting each step's time out; when it began.
 Time WaitFor(Drain& drain, DrainStep step, const DrainFacts& facts = kNothing) {
@@ -62,7 +70,8 @@ TEST(Drain, AStepThatIsDoneGivesWayAtOnce) {
   EXPECT_EQ(drain.Advance(kStart + kReadAtLeast, {.answers_finished = true}), DrainStep::kTell);
   const Time closed = kStart + kReadAtLeast + kTellFor;
   EXPECT_EQ(drain.Advance(closed, kNothing), DrainStep::kClose);
-  EXPECT_EQ(drain.Advance(closed + kLastWordsFor, kNothing), DrainStep::kEndCalls);
+  EXPECT_EQ(drain.Advance(closed + kLastWordsFor, kNothing), std::nullopt);
+  EXPECT_EQ(drain.Advance(closed + kLastWordsFor, {.last_words_said = true}), DrainStep::kEndCalls);
   EXPECT_EQ(drain.Advance(closed + kLastWordsFor, {.calls_over = true}), DrainStep::kOver);
   EXPECT_EQ(drain.Advance(closed + std::chrono::hours(1), kEverything), std::nullopt);
   EXPECT_EQ(drain.NextDeadline(closed), std::nullopt);
@@ -70,21 +79,28 @@ TEST(Drain, AStepThatIsDoneGivesWayAtOnce) {
 
 TEST(Drain, FlushesForItsTimeAndNoLonger) {
   ExpectCap(DrainStep::kFlush, kFlushMax, DrainStep::kAnswer,
-            {.envelopes_flushed = false, .answers_finished = true, .calls_over = true});
+            Without(&DrainFacts::envelopes_flushed));
 }
 TEST(Drain, AnswersForItsTimeAndNoLonger) {
   ExpectCap(DrainStep::kAnswer, kAnswerMax, DrainStep::kTell,
-            {.envelopes_flushed = true, .answers_finished = false, .calls_over = true});
+            Without(&DrainFacts::answers_finished));
 }
 TEST(Drain, TellsForItsTimeWhateverElseIsDone) {
   ExpectCap(DrainStep::kTell, kTellFor, DrainStep::kClose, kEverything);
 }
-TEST(Drain, LastWordsTakeTheirTimeWhateverElseIsDone) {
-  ExpectCap(DrainStep::kClose, kLastWordsFor, DrainStep::kEndCalls, kEverything);
+TEST(Drain, LastWordsAreSaidForTheirTimeAndNoLonger) {
+  ExpectCap(DrainStep::kClose, kLastWordsMax, DrainStep::kEndCalls,
+            Without(&DrainFacts::last_words_said));
+}
+// R3: gRPC has taken them at once, the core has not read them.
+TEST(Drain, LastWordsHaveAWhileThoughTheyAreSaid) {
+  Drain drain;
+  const Time began = WaitFor(drain, DrainStep::kClose);
+  EXPECT_EQ(drain.Advance(began + kLastWordsFor - kMoment, kEverything), std::nullopt);
+  EXPECT_EQ(drain.Advance(began + kLastWordsFor, kEverything), DrainStep::kEndCalls);
 }
 TEST(Drain, CallsEndWithinTheirTime) {
-  ExpectCap(DrainStep::kEndCalls, kEndCallsMax, DrainStep::kOver,
-            {.envelopes_flushed = true, .answers_finished = true, .calls_over = false});
+  ExpectCap(DrainStep::kEndCalls, kEndCallsMax, DrainStep::kOver, Without(&DrainFacts::calls_over));
 }
 
 // R2: with everything done at once peers are still read.
@@ -108,7 +124,7 @@ TEST(Drain, NoStepUsesAnEarlierOnesTime) {
 TEST(Drain, TakesNoMoreThanItSaysHoweverSlowAllIs) {
   Drain drain;
   const Time over = WaitFor(drain, DrainStep::kOver);
-  EXPECT_EQ(over - kStart, kFlushMax + kAnswerMax + kTellFor + kLastWordsFor + kEndCallsMax);
+  EXPECT_EQ(over - kStart, kFlushMax + kAnswerMax + kTellFor + kLastWordsMax + kEndCallsMax);
   EXPECT_LE(over - kStart, kDrainMax);
 }
 

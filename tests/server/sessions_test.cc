@@ -404,6 +404,27 @@ TEST_F(Sessions, DrainTellsTheCoreAndRefusesAnother) {
   EXPECT_EQ(a.reader->Finish().error_code(), StatusCode::UNAVAILABLE);
 }
 
+// Though events wait before it, for a core that reads only now.
+TEST_F(Sessions, TheLastWordIsSaidAfterWhatWaits) {
+  Attachment a = Attach();
+  constexpr int kMoreThanGrpcTakes = 8'000;
+  OnLoop([this](Time now) {
+    for (int i = 0; i < kMoreThanGrpcTakes; ++i) sessions_->TellDraining(now, kUnresponsiveAfter);
+    sessions_->EndAll(now);
+    EXPECT_FALSE(sessions_->last_words_said());
+  });
+  v1::AttachEvent event;
+  for (int i = 0; i < kMoreThanGrpcTakes; ++i) {
+    ASSERT_TRUE(a.reader->Read(&event));
+    EXPECT_TRUE(event.has_draining());
+  }
+  ASSERT_TRUE(a.reader->Read(&event));
+  EXPECT_EQ(event.detached().reason(), v1::Detached::REASON_DRAINED);
+  EXPECT_EQ(a.reader->Finish().error_code(), StatusCode::UNAVAILABLE);
+  bool said = false;
+  while (!said) OnLoop([&](Time) { said = sessions_->last_words_said(); });
+}
+
 // What a daemon that drains has not read it does not answer, so that the core says it to the next
 // one; what it has taken it answers.
 TEST_F(Sessions, DrainReadsNoSubmissionsAndAnswersThoseItHas) {
