@@ -1,27 +1,16 @@
-// The C++ client against a daemon that the test plays.
+// What the C++ client says to a daemon that the test plays, once or again, and what it tells its
+// core.
 #include "overlay/client.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <condition_variable>
-#include <filesystem>
-#include <functional>
-#include <future>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "tests/client/fake_daemon.h"
-#include "tests/support/temp_folder.h"
+#include "tests/client/client_fixture.h"
 
 namespace overlay::client {
 namespace {
@@ -29,144 +18,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-constexpr std::chrono::seconds kPatience(20);
-constexpr uint32_t kPrepare = 0;
-constexpr uint32_t kNominate = 3;
-
-// What the client reads of an envelope, and then a text.
-std::string Envelope(uint64_t slot, char node, uint32_t type, const std::string& text) {
-  std::string out(4, '\0');
-  out += std::string(32, node);
-  for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(slot >> shift);
-  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(type >> shift);
-  return out + text;
-}
-
-Hash HashOfByte(uint8_t byte) {
-  Hash hash;
-  hash.fill(byte);
-  return hash;
-}
-std::string BytesOf(const Hash& hash) { return std::string(hash.begin(), hash.end()); }
-
-v1::ScpDown Received(uint8_t hash, uint64_t slot, bool redelivered = false) {
-  v1::ScpDown down;
-  down.mutable_received()->set_envelope("envelope");
-  down.mutable_received()->set_hash(BytesOf(HashOfByte(hash)));
-  down.mutable_received()->set_slot(slot);
-  down.mutable_received()->set_redelivered(redelivered);
-  return down;
-}
-
-// Writes down what the client says, one line each.
-class Recorder : public Handler {
- public:
-  void OnEnvelope(const ReceivedEnvelope& e) override {
-    Add(fmt::format("envelope {}{}", e.hash[0], e.redelivered ? " again" : ""));
-  }
-  void OnOverflow(const OverflowNotice& o) override { Add(fmt::format("overflow {}", o.count)); }
-  void OnAttached(const SessionInfo&) override { Add("attached"); }
-  void OnDetached(const absl::Status& why, bool final) override {
-    Add(fmt::format("detached {} {}", final ? "for good" : "for now",
-                    static_cast<int>(why.code())));
-  }
-  void OnPeer(const PeerChange& p) override { Add(fmt::format("peer {}", p.peers_connected)); }
-  void OnTransactions(const std::vector<ReceivedTransaction>& batch) override {
-    Add(fmt::format("transactions {}", batch.size()));
-    if (on_transactions) on_transactions();
-  }
-  void OnSubmitResult(const SubmitAnswer& a) override {
-    Add(fmt::format("result {} {}", a.number, SubmitOutcomeName(a.outcome)));
-  }
-  void OnOffered(SetType, const Hash& hash) override { Add(fmt::format("offered {}", hash[0])); }
-  void OnSet(ReceivedSet set) override {
-    Add(fmt::format("set {} of {} bytes from {}", set.hash[0], set.bytes.size(), set.peers.size()));
-  }
-  void OnFetchFailed(SetType, const Hash& hash, FetchFailure failure) override {
-    Add(fmt::format("fetch {} failed {}", hash[0], static_cast<int>(failure)));
-  }
-  void OnError(const absl::Status& what) override { Add("error " + std::string(what.message())); }
-
-  bool WaitFor(const std::string& line, size_t count = 1) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, kPatience, [&] { return Count(line) >= count; });
-  }
-  std::vector<std::string> Lines(const std::string& prefix = "") {
-    const std::lock_guard lock(mutex_);
-    std::vector<std::string> matching;
-    for (const std::string& line : lines_) {
-      if (line.starts_with(prefix)) matching.push_back(line);
-    }
-    return matching;
-  }
-
-  std::function<void()> on_transactions;
-
- private:
-  size_t Count(const std::string& line) const {
-    return static_cast<size_t>(std::count(lines_.begin(), lines_.end(), line));
-  }
-  void Add(std::string line) {
-    const std::lock_guard lock(mutex_);
-    lines_.push_back(std::move(line));
-    changed_.notify_all();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<std::string> lines_;
-};
-
-class ClientTest : public ::testing::Test {
- protected:
-  ~ClientTest() override {
-    if (client_ != nullptr) client_->Stop();
-    client_.reset();
-    daemon_.reset();
-  }
-
-  std::string path() const { return folder_.Path("core"); }
-  ClientOptions Options() const {
-    ClientOptions options;
-    options.target = "unix:" + path();
-    options.network_passphrase = "test";
-    options.reconnect_max = std::chrono::milliseconds(50);
-    return options;
-  }
-  void StartDaemon() { daemon_ = std::make_unique<FakeDaemon>(path()); }
-  void MakeClient(const ClientOptions& options) {
-    auto made = Client::Create(options, &core_);
-    ASSERT_TRUE(made.ok()) << made.status();
-    client_ = *std::move(made);
-  }
-  void Attach() {
-    StartDaemon();
-    MakeClient(Options());
-    client_->Start();
-    ASSERT_TRUE(client_->WaitAttached(kPatience));
-  }
-  // As a crash and a new start: the client has attached to the new one when this returns.
-  void RestartDaemon() {
-    const size_t before = core_.Lines("attached").size();
-    daemon_->Restart();
-    ASSERT_TRUE(core_.WaitFor("attached", before + 1));
-    ASSERT_TRUE(client_->WaitAttached(kPatience));
-  }
-  static std::vector<std::string> Only(const std::vector<std::string>& lines,
-                                       const std::string& prefix) {
-    std::vector<std::string> matching;
-    for (const std::string& line : lines) {
-      if (line.starts_with(prefix)) matching.push_back(line);
-    }
-    return matching;
-  }
-
-  TempFolder folder_;
-  Recorder core_;
-  std::unique_ptr<FakeDaemon> daemon_;
-  std::unique_ptr<Client> client_;
-};
 
 TEST_F(ClientTest, NamesTheOptionThatIsWrong) {
   const auto refusal = [this](const std::function<void(ClientOptions&)>& change) {
@@ -539,148 +390,6 @@ TEST_F(ClientTest, AFetchEndsOnceHoweverItEnds) {
               ElementsAre("fetch 1 failed 2", "fetch 2 failed 5", "fetch 3 failed 4"));
 }
 
-TEST_F(ClientTest, ARefusalThatWillNotChangeIsFinal) {
-  StartDaemon();
-  daemon_->RefuseAttach({grpc::StatusCode::FAILED_PRECONDITION, "network_id: another one"});
-  MakeClient(Options());
-  client_->Start();
-  ASSERT_TRUE(core_.WaitFor("detached for good 9"));
-  EXPECT_FALSE(client_->WaitAttached(kPatience));
-  EXPECT_EQ(daemon_->attaches(), 1u);
-}
-
-// Of a core that is back at once the daemon may still hold the session of before.
-TEST_F(ClientTest, AnotherCoresPlaceIsWaitedForAndNotForEver) {
-  const grpc::Status occupied(grpc::StatusCode::FAILED_PRECONDITION,
-                              "takeover: another core is attached");
-  StartDaemon();
-  daemon_->RefuseAttach(occupied);
-  MakeClient(Options());
-  client_->Start();
-  while (daemon_->attaches() < 3) EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
-  daemon_->RefuseAttach(grpc::Status::OK);
-  EXPECT_TRUE(client_->WaitAttached(kPatience));
-  client_->Stop();
-  EXPECT_THAT(core_.Lines("detached for good"), IsEmpty());
-
-  daemon_->RefuseAttach(occupied);
-  ClientOptions options = Options();
-  options.occupied_patience = std::chrono::milliseconds(100);
-  const size_t before = daemon_->attaches();
-  MakeClient(options);
-  client_->Start();
-  ASSERT_TRUE(core_.WaitFor("detached for good 9"));
-  EXPECT_GT(daemon_->attaches(), before + 1);
-}
-
-TEST_F(ClientTest, ADaemonThatDrainsIsTriedAgain) {
-  StartDaemon();
-  daemon_->RefuseAttach({grpc::StatusCode::UNAVAILABLE, "draining"});
-  MakeClient(Options());
-  client_->Start();
-  while (daemon_->attaches() < 3) EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
-  daemon_->RefuseAttach(grpc::Status::OK);
-  EXPECT_TRUE(client_->WaitAttached(kPatience));
-}
-
-// A daemon that is short of CPU accepts late: no reason to hang up and begin anew.
-TEST_F(ClientTest, ADaemonThatIsSlowToAnswerIsWaitedFor) {
-  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  path().copy(address.sun_path, sizeof(address.sun_path) - 1);
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ASSERT_EQ(listen(listener, 4), 0);
-  MakeClient(Options());
-  client_->Start();
-  const int connection = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-  ASSERT_GE(connection, 0);
-  pollfd hung_up{.fd = connection, .events = POLLRDHUP, .revents = 0};
-  EXPECT_EQ(poll(&hung_up, 1, 1000), 0);
-  EXPECT_THAT(core_.Lines(), IsEmpty());
-  // Gone, and another in its place: that is noticed at once.
-  close(listener);
-  close(connection);
-  unlink(path().c_str());
-  StartDaemon();
-  EXPECT_TRUE(client_->WaitAttached(kPatience));
-}
-
-TEST_F(ClientTest, TakenOverByAnotherCoreIsFinal) {
-  Attach();
-  v1::AttachEvent event;
-  event.mutable_detached()->set_reason(v1::Detached::REASON_TAKEN_OVER);
-  daemon_->Send(event);
-  v1::AttachEvent peer;
-  peer.mutable_connected()->set_peers_connected(4);
-  daemon_->Send(peer);
-  ASSERT_TRUE(core_.WaitFor("peer 4"));  // so the event has been read
-  daemon_->Restart();
-  ASSERT_TRUE(core_.WaitFor("attached"));
-  while (core_.Lines("detached for good").empty()) {
-    ASSERT_TRUE(core_.Lines("detached for now").empty());
-  }
-  EXPECT_FALSE(client_->WaitAttached(kPatience));
-}
-
-// `detached` may be lost, but the status of any call says the same.
-TEST_F(ClientTest, TakenOverByAnotherCoreIsFinalWithoutTheEvent) {
-  ClientOptions options = Options();
-  options.takeover = true;  // or it would end the session of its successor
-  StartDaemon();
-  MakeClient(options);
-  client_->Start();
-  ASSERT_TRUE(client_->WaitAttached(kPatience));
-  daemon_->EndSession("session 1 has ended: another core took over");
-  ASSERT_TRUE(core_.WaitFor("detached for good 10"));
-  EXPECT_FALSE(client_->WaitAttached(kPatience));
-  EXPECT_EQ(daemon_->attaches(), 1u);
-}
-
-TEST_F(ClientTest, StopsFromAnyState) {
-  MakeClient(Options());
-  client_->Stop();  // never started
-  client_->Stop();
-  client_->Start();  // and never will be
-  EXPECT_FALSE(client_->WaitAttached(std::chrono::milliseconds(1)));
-
-  MakeClient(Options());
-  client_->Start();  // no daemon: it attaches in vain, or waits
-  client_->Stop();
-
-  Attach();
-  client_->Stop();
-  EXPECT_FALSE(client_->WaitAttached(kPatience));
-  EXPECT_EQ(client_->TopTransactions({}).status().code(), absl::StatusCode::kUnavailable);
-
-  MakeClient(Options());
-  client_->Start();  // in the middle of attaching
-  client_->Stop();
-
-  MakeClient(Options());
-  client_->Start();
-  ASSERT_TRUE(client_->WaitAttached(kPatience));
-  daemon_->Stop();  // in the middle of losing it
-  client_->Stop();
-}
-
-// Their own deadlines are 5 s and 60 s away.
-TEST_F(ClientTest, StopsWhileUnaryCallsAreUnderWay) {
-  Attach();
-  daemon_->HoldUnary(true);
-  ASSERT_TRUE(client_->LedgerClosed(7, std::nullopt, false).ok());
-  std::future<absl::Status> top = std::async(std::launch::async, [this] {
-    TopOptions options;
-    options.timeout = std::chrono::seconds(60);
-    return client_->TopTransactions(options).status();
-  });
-  daemon_->CallerOf("LedgerClosed");
-  daemon_->CallerOf("TopTransactions");
-  const auto begin = std::chrono::steady_clock::now();
-  client_->Stop();
-  EXPECT_EQ(top.get().code(), absl::StatusCode::kCancelled);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
-}
-
 // An envelope waits behind nothing of another class, not even in the connection's own buffers.
 TEST_F(ClientTest, ScpHasAChannelOfItsOwn) {
   daemon_ = std::make_unique<FakeDaemon>("127.0.0.1:0");
@@ -745,21 +454,6 @@ TEST_F(ClientTest, AnObserverOnlyReads) {
   daemon_->Send(lost);
   EXPECT_TRUE(core_.WaitFor("envelope 1"));
   EXPECT_TRUE(core_.WaitFor("overflow 12"));
-}
-
-TEST_F(ClientTest, StopsWhileTheDaemonReadsNothing) {
-  StartDaemon();
-  daemon_->HoldReading(true);
-  MakeClient(Options());
-  client_->Start();
-  ASSERT_TRUE(client_->WaitAttached(kPatience));
-  // More than the connection takes: writes are outstanding.
-  for (int i = 0; i < 100; ++i) {
-    ASSERT_TRUE(client_->Broadcast(std::string(60'000, 'x')).ok());
-    ASSERT_TRUE(client_->Submit(std::string(60'000, 'x')).ok());
-  }
-  client_->Stop();
-  EXPECT_FALSE(client_->WaitAttached(kPatience));
 }
 
 }  // namespace
