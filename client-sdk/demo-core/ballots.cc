@@ -19,6 +19,7 @@ constexpr uint32_t kCounterMax = std::numeric_limits<uint32_t>::max();
 bool Less(const Ballot& a, const Ballot& b) {
   return std::tie(a.counter, a.value) < std::tie(b.counter, b.value);
 }
+bool Greater(const Ballot& a, const Ballot& b) { return Less(b, a); }
 bool AtMost(const Ballot& a, const Ballot& b) { return !Less(b, a); }
 bool Compatible(const Ballot& a, const Ballot& b) { return a.value == b.value; }
 bool AtMostCompatible(const Ballot& a, const Ballot& b) { return AtMost(a, b) && Compatible(a, b); }
@@ -161,11 +162,47 @@ void Ballots::OnTimeout() {
 }
 
 void Ballots::OnStatement(const xdr::ScpStatement& statement) {
-  if (statement.node == self_ || !IsSane(statement.pledges)) return;
+  if (!IsSane(statement.pledges)) return;
   const auto before = latest_.find(statement.node);
   if (before != latest_.end() && !IsNewer(before->second.pledges, statement.pledges)) return;
   latest_.insert_or_assign(statement.node, statement);
+  if (statement.node == self_) Restore(statement);
   Advance();
+}
+
+// R5: a statement tells all of the state that it was made of.
+void Ballots::Restore(const xdr::ScpStatement& own) {
+  changed_ = true;
+  const auto at = [](uint32_t counter, const std::string& value) {
+    return counter == 0 ? std::nullopt : std::optional<Ballot>({counter, value});
+  };
+  std::visit(Overloaded{
+                 [&](const Prepare& p) {
+                   current_ = p.ballot;
+                   prepared_ = p.prepared;
+                   prepared_prime_ = p.prepared_prime;
+                   high_ = at(p.h_counter, p.ballot.value);
+                   commit_ = at(p.c_counter, p.ballot.value);
+                   if (high_) value_locked_ = high_->value;
+                 },
+                 [&](const Confirm& c) {
+                   phase_ = Phase::kConfirm;
+                   current_ = c.ballot;
+                   prepared_ = at(c.prepared_counter, c.ballot.value);
+                   prepared_prime_.reset();
+                   high_ = at(c.h_counter, c.ballot.value);
+                   commit_ = at(c.commit_counter, c.ballot.value);
+                   value_locked_ = c.ballot.value;
+                 },
+                 [&](const Externalize& e) {
+                   phase_ = Phase::kExternalize;
+                   current_ = prepared_ = high_ = at(e.h_counter, e.commit.value);
+                   commit_ = e.commit;
+                   decided_ = e.commit.value;
+                 },
+                 [](const xdr::Nominate&) {},
+             },
+             own.pledges);
 }
 
 bool Ballots::HeardFromQuorum() const {
@@ -198,7 +235,7 @@ void Ballots::Advance() {
 }
 
 std::set<Ballot, bool (*)(const Ballot&, const Ballot&)> Ballots::PreparableBallots() const {
-  std::set<Ballot, bool (*)(const Ballot&, const Ballot&)> ballots(&Less);
+  std::set<Ballot, bool (*)(const Ballot&, const Ballot&)> ballots(&Greater);
   for (const auto& [node, statement] : latest_) {
     std::visit(Overloaded{
                    [&](const Prepare& p) {
@@ -222,9 +259,7 @@ std::set<Ballot, bool (*)(const Ballot&, const Ballot&)> Ballots::PreparableBall
 
 bool Ballots::AcceptPrepared() {
   if (phase_ == Phase::kExternalize) return false;
-  const auto ballots = PreparableBallots();
-  for (auto it = ballots.rbegin(); it != ballots.rend(); ++it) {
-    const Ballot& ballot = *it;
+  for (const Ballot& ballot : PreparableBallots()) {
     // In the confirm phase only `prepared_` of the same value moves on.
     if (phase_ == Phase::kConfirm && !(prepared_ && AtMostCompatible(*prepared_, ballot))) continue;
     if (prepared_prime_ && AtMost(ballot, *prepared_prime_)) continue;
@@ -267,9 +302,9 @@ bool Ballots::ConfirmPrepared() {
   if (phase_ != Phase::kPrepare || !prepared_) return false;
   const auto ballots = PreparableBallots();
   std::optional<Ballot> high;
-  for (auto it = ballots.rbegin(); it != ballots.rend() && !high; ++it) {
-    if (high_ && AtMost(*it, *high_)) break;
-    if (IsPreparedByQuorum(*it)) high = *it;
+  for (const Ballot& ballot : ballots) {
+    if (high || (high_ && AtMost(ballot, *high_))) break;
+    if (IsPreparedByQuorum(ballot)) high = ballot;
   }
   if (!high) return false;
 
@@ -279,12 +314,12 @@ bool Ballots::ConfirmPrepared() {
   const bool aborted = (prepared_ && AtMostIncompatible(*high, *prepared_)) ||
                        (prepared_prime_ && AtMostIncompatible(*high, *prepared_prime_));
   if (!commit_ && !aborted) {
-    for (auto it = ballots.rbegin(); it != ballots.rend(); ++it) {
-      if (Less(*high, *it)) continue;
-      if (Less(*it, from)) break;
-      if (!Compatible(*it, *high)) continue;
-      if (!IsPreparedByQuorum(*it)) break;
-      low = *it;
+    for (const Ballot& ballot : ballots) {
+      if (Less(*high, ballot)) continue;
+      if (Less(ballot, from)) break;
+      if (!Compatible(ballot, *high)) continue;
+      if (!IsPreparedByQuorum(ballot)) break;
+      low = ballot;
     }
   }
   value_locked_ = high->value;

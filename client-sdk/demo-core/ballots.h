@@ -10,6 +10,7 @@
 //       does not, whatever its timer says.
 //   R4  Statements that contradict themselves, or are not newer than the last one of their node,
 //       are not looked at.
+//   R5  A statement of this node itself, said in an earlier life, is where it goes on from.
 //
 // Bounds: one statement per node. Not here: time (vote.h); whether a value is valid, or its sets
 // are there (the caller passes only such statements). Threads: one.
@@ -59,10 +60,12 @@ class Ballots {
   bool ConfirmCommit();
   bool FollowCounters();
 
+  void Restore(const xdr::ScpStatement& own);
   bool SetPrepared(const xdr::Ballot& ballot);
   bool BumpCounter(uint32_t counter);
   void MoveTo(const xdr::Ballot& ballot);
   void UpdateOwn();
+  // The highest first.
   std::set<xdr::Ballot, bool (*)(const xdr::Ballot&, const xdr::Ballot&)> PreparableBallots() const;
   bool IsPreparedByQuorum(const xdr::Ballot& ballot) const;
   std::set<std::string> CommittableValues() const;

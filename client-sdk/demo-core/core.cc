@@ -156,7 +156,6 @@ void DemoCore::Attached() {
     attached_at_ = now;
     submitted_at_ = now;
     submit_until_ = now + options_.submit_for;
-    if (options_.rejoin) slot_due_ = now + kSettle;
     closed_at_ = now;
   }
   calls_.Post([this] {
@@ -200,13 +199,16 @@ void DemoCore::Tick() {
   // This process itself did not run: that the others were silent meanwhile says nothing.
   if (now - ticked_at_ >= kStoppedFor) closed_at_ = asked_at_ = now;
   ticked_at_ = now;
-  const bool connected = peers_ >= options_.peers.size() || now - attached_at_ >= kPeersWithin;
-  if (slot_due_ == kTimeNever && attached_ && connected) slot_due_ = closed_at_ = now;
+  const size_t enough = std::max(options_.peers.size(), size_t{options_.rejoin ? 1U : 0U});
+  const bool connected = peers_ >= enough || now - attached_at_ >= kPeersWithin;
+  if (slot_due_ == kTimeNever && attached_ && connected) {
+    slot_due_ = now + (options_.rejoin ? kSettle : Duration::zero());
+    closed_at_ = now;
+  }
   Submit(now);
   if (vote_->IsOverdue() && slot_due_ != kTimeNever && vote_from_ != UINT64_MAX) slot_due_ = now;
   if (!vote_->IsStarted() && now >= slot_due_ && ledger_.closed().value < stop_after_) {
-    // R6: this is the first slot that nobody can have seen us vote in.
-    if (vote_from_ == UINT64_MAX) vote_from_ = heard_slot_ + 1;
+    if (vote_from_ == UINT64_MAX) vote_from_ = heard_slot_;  // R6
     vote_->Start(now);
   }
   if (now >= vote_->NextDeadline()) vote_->OnTime(now);
@@ -220,7 +222,9 @@ void DemoCore::Tick() {
 void DemoCore::FollowVote() {
   while (true) {
     if (vote_->WantsValue() && MayVote()) Propose();
-    for (const xdr::ScpStatement& statement : vote_->DrainStatements()) Say(statement);
+    if (MayVote() || vote_->decided()) {  // R6: else they wait
+      for (const xdr::ScpStatement& statement : vote_->DrainStatements()) Say(statement);
+    }
     if (!vote_->decided()) return;
     Externalize(*vote_->decided());
     Judge(MonotonicNow());

@@ -12,8 +12,9 @@
 //       slot is closed, and both before transactions for the next ledger are asked for.
 //   R5  Slots are closed in order. When the next one cannot be had for kJumpAfter and others have
 //       externalized a later one, what lies between is given up.
-//   R6  A core that had an earlier life (`rejoin`) does not vote in the slots that it may have
-//       voted in: those that it hears of in its first kSettle.
+//   R6  A core that may have had an earlier life (`rejoin`) listens to its peers for kSettle before
+//       it says anything, then goes on from what it said itself, as far as that came back. Slots
+//       older than the newest that it heard of are left to the others.
 //
 // Bounds: slots kept and kSlotsAhead ahead, kWaitingMax statements per node, slot and phase.
 // Threads: Run's thread owns everything; the client's threads post to it; one more thread makes the
@@ -49,7 +50,7 @@ inline constexpr uint64_t kSlotsAhead = 100;
 inline constexpr size_t kWaitingMax = 16;
 // Before the first ledger: so long for peers to connect.
 inline constexpr Duration kPeersWithin = std::chrono::seconds(3);
-// Enough for the daemon to replay what it kept.
+// Enough for the daemon to replay what it and its peers kept.
 inline constexpr Duration kSettle = std::chrono::seconds(1);
 // No ledger for so long: ask for state, and say the own votes again.
 inline constexpr Duration kAskAfter = std::chrono::seconds(2);

@@ -37,9 +37,8 @@ void DemoCore::Envelope(const std::string& bytes, const Hash& hash, Time at, boo
                   .Name("h", EnvelopeHash{hash}.view())
                   .At(at)
                   .Flag("r", redelivered));
-  // What comes back of an earlier life counts as heard, but says nothing to us.
   heard_slot_ = std::max(heard_slot_, slot);
-  if (slot <= closed || slot > heard_slot_ + kSlotsAhead || statement.node == self_) return;
+  if (slot <= closed || slot > heard_slot_ + kSlotsAhead) return;
   const bool nomination = std::holds_alternative<xdr::Nominate>(statement.pledges);
   std::deque<Waiting>& list = waiting_[{slot, statement.node, nomination}];
   list.push_back({statement, MonotonicNow()});

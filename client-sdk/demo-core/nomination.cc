@@ -54,7 +54,14 @@ void Nomination::Propose(const std::string& value) {
 
 void Nomination::OnStatement(const xdr::ScpStatement& statement) {
   const auto* pledges = std::get_if<xdr::Nominate>(&statement.pledges);
-  if (pledges == nullptr || statement.node == self_) return;
+  if (pledges == nullptr) return;
+  if (statement.node == self_) {  // R4
+    votes_.insert(pledges->votes.begin(), pledges->votes.end());
+    accepted_.insert(pledges->accepted.begin(), pledges->accepted.end());
+    UpdateOwn();
+    Advance();
+    return;
+  }
   const auto before = latest_.find(statement.node);
   if (before != latest_.end() && !Grew(std::get<xdr::Nominate>(before->second.pledges), *pledges)) {
     return;

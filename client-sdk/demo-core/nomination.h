@@ -7,7 +7,8 @@
 //   R2  A value that is not valid here is never voted for nor accepted.
 //   R3  From the first candidate on nothing new is voted for; what others nominate can still become
 //       a candidate.
-//   R4  What is said only grows: votes and accepted values are never taken back.
+//   R4  What is said only grows: votes and accepted values are never taken back, nor are those of
+//       an earlier life of this node, once its statement comes back.
 //
 // Bounds: kValuesMax values; the rest of a nomination is not looked at. Not here: time (vote.h).
 // Threads: one.

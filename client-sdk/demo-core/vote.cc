@@ -29,7 +29,8 @@ void Vote::OnStatement(Time now, const xdr::ScpStatement& statement) {
     nomination_.OnStatement(statement);
   } else {
     const std::vector<std::string> values = xdr::ValuesOf(statement);
-    if (!std::all_of(values.begin(), values.end(), is_valid_)) return;  // R2
+    const bool is_own = statement.node == options_.self;
+    if (!is_own && !std::all_of(values.begin(), values.end(), is_valid_)) return;  // R2
     ballots_.OnStatement(statement);
   }
   Follow(now);

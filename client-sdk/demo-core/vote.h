@@ -12,7 +12,8 @@
 //
 //   R1  A leader that is silent for a time-out gets another one beside it, each round later than
 //       the one before; so does a ballot, once a quorum is at its counter.
-//   R2  A ballot statement with a value that is not valid here is not looked at.
+//   R2  A ballot statement with a value that is not valid here is not looked at, unless it is our
+//       own: what this node said in an earlier life binds it.
 //   R3  Two nodes with the same candidates begin with the same composite: the candidate of the
 //       greatest SHA-256.
 //

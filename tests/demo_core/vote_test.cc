@@ -5,9 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "client-sdk/demo-core/quorum.h"
@@ -55,9 +58,7 @@ class Slot {
     for (const xdr::QuorumSet& set : own_) sets_.Add(set);
     for (size_t i = 0; i < nodes; ++i) {
       federations_.push_back(std::make_unique<Federation>(own_[i], sets_));
-      votes_.push_back(std::make_unique<Vote>(
-          Vote::Options{KeyOf(i), HashOfQuorumSet(own_[i]), kSlot, 500ms}, *federations_[i],
-          [this, i](const std::string& value) { return !invalid_[i].contains(value); }));
+      votes_.push_back(MakeVote(i));
     }
     down_.resize(nodes);
     invalid_.resize(nodes);
@@ -138,7 +139,19 @@ class Slot {
   // Statements said by a node, the newest of each phase.
   size_t SaidCount(size_t node) const { return said_[node].size(); }
 
+  // Loses its memory, and hears from the others what it said itself.
+  void Restart(size_t node) {
+    votes_[node] = MakeVote(node);
+    for (const auto& [phase, statement] : said_[node]) votes_[node]->OnStatement(now_, statement);
+    Start(node);
+  }
+
  private:
+  std::unique_ptr<Vote> MakeVote(size_t node) {
+    return std::make_unique<Vote>(
+        Vote::Options{KeyOf(node), HashOfQuorumSet(own_[node]), kSlot, 500ms}, *federations_[node],
+        [this, node](const std::string& value) { return !invalid_[node].contains(value); });
+  }
   void After(size_t node) {
     if (votes_[node]->WantsValue()) votes_[node]->Propose(now_, ValueOf(node));
     for (const xdr::ScpStatement& statement : votes_[node]->DrainStatements()) {
@@ -301,6 +314,32 @@ TEST(VoteTest, NeverTwoDecisionsWhateverIsLost) {
   }
   EXPECT_GT(decided_under_loss, 10U);
   EXPECT_LT(decided_under_loss, 150U) << "the losses hindered nobody";
+}
+
+// Whenever nodes lose their memory, more of them than the others can do without.
+TEST(VoteTest, RestartedNodesGoOnFromWhatTheySaid) {
+  std::array<size_t, 3> before{};  // runs by what the first of them had said: nothing, so much, all
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    Random random(seed);
+    Slot slot(4, seed);
+    slot.set_delay_max(std::chrono::milliseconds(1 + random.Below(700)));
+    slot.StartAll();
+    slot.RunUntil([] { return false; }, std::chrono::milliseconds(random.Below(1500)));
+    const size_t first = random.Below(4);
+    before[slot.vote(first).decided() ? 2 : std::min<size_t>(slot.SaidCount(first), 1)]++;
+    const std::optional<std::string> decided = slot.vote(first).decided();
+    for (size_t i = 0; i < 3; ++i) slot.Restart((first + i) % 4);
+    EXPECT_EQ(slot.vote(first).decided(), decided) << seed;
+
+    slot.set_delay_max(20ms);
+    for (int tries = 0; tries < 20 && !slot.AllDecided(); ++tries) {
+      slot.SayAgain();
+      slot.RunUntil([&] { return slot.AllDecided(); }, 2s);
+    }
+    ASSERT_TRUE(slot.AllDecided()) << seed;
+    ASSERT_EQ(slot.Decisions().size(), 1U) << seed;
+  }
+  for (const size_t runs : before) EXPECT_GT(runs, 5U);
 }
 
 TEST(VoteTest, TheSameStatementTwiceSaysNothingNew) {

@@ -1,6 +1,6 @@
 """The pods of overlays/dev as a kubelet would run them, each on a machine of its own: the rendered commands, variables,
 volumes and probes, and a DNS server laid out as Kubernetes'. They agree on ledgers, and go on while each of them is moved
-to another address in turn, as by a rolling update.
+to another address in turn, as by a rolling update; and when two crash at once, more than the others can do without.
 """
 import json
 import os
@@ -112,6 +112,12 @@ class Pod:
         self.overlay.send_signal(signal.SIGTERM)
         test.assertEqual(self.overlay.wait(DRAINED_WITHIN_S), 0, self.log("overlay"))
 
+    def crash(self):
+        for process in (self.core, self.overlay):
+            process.kill()
+        for process in (self.core, self.overlay):
+            process.wait()
+
     def move(self, address):
         self.machine.run("ip", "address", "del", f"{self.address}/16", "dev", "wire")
         self.machine.run("ip", "address", "add", f"{address}/16", "dev", "wire")
@@ -141,7 +147,7 @@ class Pods(unittest.TestCase):
             wait_until(f"{pod.name} closes ledgers", READY_WITHIN_S,
                        lambda p=pod: len(p.closed()) >= before[p.name] + LEDGERS or sorted(p.closed())[-3:])
 
-    def test_they_agree_and_go_on_while_each_is_moved(self):
+    def test_they_agree_and_go_on_while_each_is_moved_and_when_two_crash(self):
         dev = manifests.Manifests(render(KUBECTLS[0], ROOT / "k8s" / "overlays" / "dev"), ROOT)
         with tempfile.TemporaryDirectory(prefix="overlay-pods-") as folder, Lab(dev.replicas() + 1) as lab:
             names = Names(lab.machines[-1], folder, dev.namespace, dev.set["spec"]["serviceName"])
@@ -155,9 +161,13 @@ class Pods(unittest.TestCase):
             self.await_ready(pods)
             self.await_ledgers(pods)
             agreed = {}
+
+            def remember():
+                for pod in pods:
+                    agreed.update({slot: (pod.name, digest) for slot, digest in pod.closed().items()})
+
             for i, pod in enumerate(reversed(pods)):  # as a StatefulSet is rolled
-                for other in pods:
-                    agreed.update({slot: (other.name, digest) for slot, digest in other.closed().items()})
+                remember()
                 pod.stop(self)
                 self.await_ledgers([other for other in pods if other is not pod])
                 pod.move(f"10.77.1.{i + 1}")
@@ -165,6 +175,13 @@ class Pods(unittest.TestCase):
                 pod.start(self)
                 self.await_ready([pod])
                 self.await_ledgers([pod])
+            remember()
+            for pod in pods[:2]:
+                pod.crash()
+            for pod in pods[:2]:
+                pod.start(self)
+            self.await_ready(pods[:2])
+            self.await_ledgers(pods)
             for pod in pods:
                 for slot, digest in pod.closed().items():
                     self.assertEqual(agreed.setdefault(slot, (pod.name, digest))[1], digest, f"ledger {slot}")
