@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <numeric>
 #include <system_error>
 #include <utility>
 
@@ -93,9 +93,10 @@ absl::StatusOr<std::unique_ptr<Daemons>> Daemons::Start(const std::string& overl
   return daemons;
 }
 
-absl::StatusOr<std::vector<v1::MetricSample>> Daemons::Samples(const std::string& name) const {
+absl::StatusOr<std::vector<v1::MetricSample>> Daemons::Samples(
+    const std::vector<std::string>& operators, const std::string& name) {
   std::vector<v1::MetricSample> samples;
-  for (const std::string& address : operators_) {
+  for (const std::string& address : operators) {
     const auto stub =
         v1::Operator::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
     grpc::ClientContext context;
@@ -113,7 +114,7 @@ absl::StatusOr<std::vector<v1::MetricSample>> Daemons::Samples(const std::string
 
 absl::StatusOr<double> Daemons::Metric(const std::string& name,
                                        const std::string& label_value) const {
-  const auto samples = Samples(name);
+  const auto samples = Samples(operators_, name);
   if (!samples.ok()) return samples.status();
   double sum = 0;
   bool found = false;
@@ -131,8 +132,16 @@ absl::StatusOr<double> Daemons::Metric(const std::string& name,
   return sum;
 }
 
+absl::StatusOr<double> Daemons::MetricOf(size_t node, const std::string& name) const {
+  const auto samples = Samples({operators_[node]}, name);
+  if (!samples.ok()) return samples.status();
+  return std::accumulate(
+      samples->begin(), samples->end(), 0.0,
+      [](double sum, const v1::MetricSample& sample) { return sum + sample.value(); });
+}
+
 absl::StatusOr<std::map<double, double>> Daemons::Histogram(const std::string& name) const {
-  const auto samples = Samples(name + "_bucket");
+  const auto samples = Samples(operators_, name + "_bucket");
   if (!samples.ok()) return samples.status();
   std::map<double, double> at_most;
   for (const v1::MetricSample& sample : *samples) {

@@ -58,11 +58,14 @@ class Daemons {
   // The sum over all daemons, and over the samples of that name that have this label value, if one
   // is given.
   absl::StatusOr<double> Metric(const std::string& name, const std::string& label_value = "") const;
+  // Of one daemon, over all samples of that name.
+  absl::StatusOr<double> MetricOf(size_t node, const std::string& name) const;
   // Of all daemons: how many were at most that large, by upper bound.
   absl::StatusOr<std::map<double, double>> Histogram(const std::string& name) const;
 
  private:
-  absl::StatusOr<std::vector<v1::MetricSample>> Samples(const std::string& name) const;
+  static absl::StatusOr<std::vector<v1::MetricSample>> Samples(
+      const std::vector<std::string>& operators, const std::string& name);
 
   std::vector<std::unique_ptr<ChildProcess>> daemons_;
   std::vector<std::string> apis_;

@@ -147,7 +147,7 @@ class DeafRun {
   uint64_t Waiting() const {
     double waiting = 0;
     for (const char* name : {"overlay_scp_core_queue_count", "overlay_mempool_pending_count"}) {
-      waiting += daemons_.Metric(name).value_or(0);
+      waiting += daemons_.MetricOf(kDeaf, name).value_or(0);
     }
     return static_cast<uint64_t>(waiting);
   }

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,12 @@ def run(*words):
                               env={**os.environ, "TMPDIR": folder})
         assert os.listdir(folder) == [], "a folder was left behind"
     return done
+
+
+def namespaces():
+    """Those of isolation.py. A run that was killed may have left some."""
+    lines = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {line.split()[0] for line in lines if re.match(r"overlay-\d+-(sender|router|receiver)", line)}
 
 
 class BenchTest(unittest.TestCase):
@@ -173,6 +180,7 @@ class BenchTest(unittest.TestCase):
         self.assertLess(result["four_peers"]["anonymous_mb"], 30)
 
     def test_isolation(self):
+        before = namespaces()
         with tempfile.TemporaryDirectory() as folder:
             script = pathlib.Path(__file__).with_name("isolation.py")
             done = subprocess.run([sys.executable, str(script), "--bench", BENCH, "--daemon", OVERLAYD, "--seconds", "6",
@@ -186,8 +194,7 @@ class BenchTest(unittest.TestCase):
             self.assertGreater(result["sets"], 0)
             self.assertGreater(result["queue_bytes_max"], 0)
         self.assertLess(result["use"], 1.05)
-        names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-        self.assertNotIn("overlay-", names, "a namespace was left behind")
+        self.assertEqual(namespaces() - before, set(), "a namespace was left behind")
 
     def test_usage(self):
         for words, message in ((("frobnicate",), "expected floor, scp, scp-http3, tx, txset, isolation, mission, drain, mempool, stall, deaf, idle"), ((), "which mode?"),
