@@ -400,13 +400,10 @@ class Clock(Faults):
             return tuple(figures.get(f"overlay_clock_{name}")
                          for name in ("peers_measured_count", "median_offset_seconds", "largest_offset_seconds"))
 
-        for daemon in (off, right, also_right):
-            self.until(f"{daemon.name} measures two peers", lambda daemon=daemon: clocks(daemon)[0] == 2)
-        self.assertAlmostEqual(clocks(off)[1], 20, delta=0.5)
-        self.assertAlmostEqual(clocks(off)[2], 20, delta=0.5)
-        for daemon in (right, also_right):
-            self.assertAlmostEqual(clocks(daemon)[1], 0, delta=0.5)
-            self.assertAlmostEqual(clocks(daemon)[2], 20, delta=0.5)
+        # A round trip that took long says little; one of the next does better.
+        for daemon, median in ((off, 20), (right, 0), (also_right, 0)):
+            self.until(f"{daemon.name} measures two peers, {median} s off and 20 s at most", lambda: (
+                clocks(daemon)[0] == 2 and abs(clocks(daemon)[1] - median) < 0.5 and abs(clocks(daemon)[2] - 20) < 0.5))
         listed = right.ctl("peers").stdout
         worrying = [line for line in listed.splitlines() if "clock" in line]
         self.assertEqual(len(worrying), 1, listed)

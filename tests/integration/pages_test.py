@@ -137,6 +137,8 @@ class Figures(Pages):
         page = json.loads(get(a, "/status")[2])
         self.assertEqual(steady(page), steady(overlayctl(a, "status")[1]))
         self.assertEqual(page["core"]["agent"], "python")
+        # From here on the peer has all its fields.
+        self.wait_for(lambda: "clock_offset_us" in json.loads(get(a, "/peers")[2])["peers"][0])
         listed = json.loads(get(a, "/peers")[2])["peers"]
         self.assertEqual([(p["peer"], p["state"]) for p in listed], [(b.ready["node"], "connected")])
         self.assertEqual(sorted(listed[0]), sorted(overlayctl(a, "peers")[1]["peers"][0]))
