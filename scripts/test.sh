@@ -95,6 +95,38 @@ build_sanitized() {
   ./dev build "$1" "${targets[@]}"
 }
 
+# Each test program in four parts, as many of them at once as there are processors. ctest starts a
+# process for every test, and to start one takes longer there than most of the tests do.
+PARTS=4
+part_of() {  # PROGRAM PART
+  GTEST_TOTAL_SHARDS=$PARTS GTEST_SHARD_INDEX=$2 timeout 1200 "$1" >"$PARTS_LOG/$(basename "$1").$2" 2>&1 ||
+    touch "$PARTS_LOG/$(basename "$1").$2.failed"
+}
+
+whole_programs() {  # PRESET
+  export PARTS PARTS_LOG=$LOG/parts
+  export -f part_of
+  rm -rf "$PARTS_LOG"
+  mkdir -p "$PARTS_LOG"
+  local programs program part
+  mapfile -t programs < <(find "build/$1/tests" -maxdepth 1 -name '*_test' -type f -printf '%s %p\n' |
+    sort -rn | cut -d ' ' -f 2)  # the largest take longest
+  [ ${#programs[@]} -gt 0 ] || return 1
+  for program in "${programs[@]}"; do
+    for ((part = 0; part < PARTS; ++part)); do printf '%s %s\n' "$program" "$part"; done
+  done | xargs -P "$JOBS" -n 2 bash -c 'part_of "$@"' part_of
+  grep -ha '^\[  PASSED  \]' "$PARTS_LOG"/*
+  local failed=0 log
+  for log in "$PARTS_LOG"/*.failed; do
+    [ -e "$log" ] || continue
+    failed=1
+    log=${log%.failed}
+    echo "-- $log: $(grep -a '^\[ RUN' "$log" | tail -n 1) was the last"
+    grep -av '^\[ RUN\|^\[       OK\|^\[---\|^\[  PASSED' "$log" | tail -n 60
+  done
+  return $failed
+}
+
 fuzz_of() {
   if ! ctest --test-dir "build/$1" -N -L fuzz | grep 'Total Tests: [1-9]' >/dev/null; then
     echo "no fuzz targets"
@@ -158,7 +190,7 @@ if [ $QUICK = 0 ]; then
   if stage asan-build build_sanitized asan; then
     export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
     export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
-    stage asan-tests run_ctest asan -j "$JOBS" -LE 'integration|fuzz|layering|sim|network' -E sim_test_NOT_BUILT
+    stage asan-tests whole_programs asan
     stage fuzz-smoke fuzz_of asan
   else
     not_run asan-tests "its build failed"

@@ -192,7 +192,8 @@ TEST_F(DialPlanTest, WhatIsRememberedOfTargetsThatLeftIsBounded) {
         resolved.addresses.push_back(
             SocketAddress::V4(0x0a000000 + ((round * 40 + i) << 8) + k, 0));
       }
-      while (!plan_.NextDeadline() || *plan_.NextDeadline() > now_) now_ += 1ms;
+      ASSERT_TRUE(plan_.NextDeadline().has_value());
+      now_ = std::max(now_, *plan_.NextDeadline());
       plan_.OnDeadline(now_, out_);
       plan_.OnResolved(now_, {"name" + std::to_string(i), false}, resolved, out_);
       plan_.CheckInvariants();  // the bound
@@ -347,9 +348,13 @@ TEST_F(DialPlanTest, SourcesAddUpAndTheOperatorsPeerCanBeForgotten) {
 }
 
 TEST_F(DialPlanTest, TheOperatorsPartIsBounded) {
-  for (uint16_t port = 1; port <= kEntryCountMax; ++port) {
-    ASSERT_EQ(Connect(Entry("192.0.2.1", port)), OperatorAnswered::Outcome::kDone);
+  std::vector<PeerEntry> all_but_one;
+  all_but_one.reserve(kEntryCountMax);
+  for (uint16_t port = 1; port < kEntryCountMax; ++port) {
+    all_but_one.push_back(Entry("192.0.2.1", port));
   }
+  Configure(all_but_one, false, PeerEntrySource::kOperator);
+  EXPECT_EQ(Connect(Entry("192.0.2.1", kEntryCountMax)), OperatorAnswered::Outcome::kDone);
   EXPECT_EQ(Connect(Entry("192.0.2.1", kEntryCountMax + 1)), OperatorAnswered::Outcome::kFull);
   EXPECT_EQ(Connect(Entry("192.0.2.1", 1)), OperatorAnswered::Outcome::kDone);  // there already
   EXPECT_EQ(plan_.target_count(), kEntryCountMax);
