@@ -180,6 +180,7 @@ TEST(TxFloodProperty, NothingExternalizedComesBackWithinTwelveLedgers) {
     Time now{1s};
     ActionList out;
     std::vector<Bytes> txs;
+    txs.reserve(30);
     for (int i = 0; i < 30; ++i) {
       txs.push_back(build.PaymentOf(build.NodeSeed(static_cast<size_t>(i) / 3), i,
                                     static_cast<uint32_t>(100 + random.Below(2000))));
