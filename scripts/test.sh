@@ -108,15 +108,14 @@ whole_programs() {  # PRESET
   export -f part_of
   rm -rf "$PARTS_LOG"
   mkdir -p "$PARTS_LOG"
-  local programs program part
-  mapfile -t programs < <(find "build/$1/tests" -maxdepth 1 -name '*_test' -type f -printf '%s %p\n' |
-    sort -rn | cut -d ' ' -f 2)  # the largest take longest
+  local programs program part log failed=0
+  mapfile -t programs < <(sanitized_targets "$1" | sed -n "s|.*_test$|build/$1/tests/&|p" |
+    xargs --no-run-if-empty ls -S)  # the largest take longest
   [ ${#programs[@]} -gt 0 ] || return 1
   for program in "${programs[@]}"; do
     for ((part = 0; part < PARTS; ++part)); do printf '%s %s\n' "$program" "$part"; done
-  done | xargs -P "$JOBS" -n 2 bash -c 'part_of "$@"' part_of
+  done | xargs -P "$JOBS" -n 2 bash -c 'part_of "$@"' part_of || failed=1
   grep -ha '^\[  PASSED  \]' "$PARTS_LOG"/*
-  local failed=0 log
   for log in "$PARTS_LOG"/*.failed; do
     [ -e "$log" ] || continue
     failed=1
