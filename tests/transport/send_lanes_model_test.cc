@@ -364,7 +364,7 @@ class Pair {
 
 TEST(SendLanesModel, AgreesOnRandomOperations) {
   uint64_t written = 0, dropped = 0, refused = 0, owed = 0;
-  for (uint64_t seed = 1; seed <= 60; ++seed) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
     Pair run(seed);
     run.Steps(2'000);
@@ -376,10 +376,10 @@ TEST(SendLanesModel, AgreesOnRandomOperations) {
     owed += run.owed;
   }
   // It did meet the limits and the debt.
-  EXPECT_GT(written, 10'000'000u);
-  EXPECT_GT(dropped, 1'000u);
-  EXPECT_GT(refused, 1'000u);
-  EXPECT_GT(owed, 200u);
+  EXPECT_GT(written, 3'000'000u);
+  EXPECT_GT(dropped, 300u);
+  EXPECT_GT(refused, 300u);
+  EXPECT_GT(owed, 50u);
 }
 
 }  // namespace
