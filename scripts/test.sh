@@ -96,7 +96,7 @@ build_sanitized() {
 }
 
 # Each test program in four parts, as many of them at once as there are processors. ctest starts a
-# process for every test, and to start one takes longer there than most of the tests do.
+# process for every test; with sanitizers, to start one takes longer than most of the tests do.
 PARTS=4
 part_of() {  # PROGRAM PART
   GTEST_TOTAL_SHARDS=$PARTS GTEST_SHARD_INDEX=$2 timeout 1200 "$1" >"$PARTS_LOG/$(basename "$1").$2" 2>&1 ||

@@ -206,9 +206,13 @@ void DemoCore::Tick() {
     closed_at_ = now;
   }
   Submit(now);
-  if (vote_->IsOverdue() && slot_due_ != kTimeNever && vote_from_ != UINT64_MAX) slot_due_ = now;
+  if (IsListening() && now >= slot_due_) {
+    vote_from_ = heard_slot_;
+    Judge(now);
+    FollowVote();
+  }
+  if (vote_->IsOverdue() && slot_due_ != kTimeNever) slot_due_ = now;
   if (!vote_->IsStarted() && now >= slot_due_ && ledger_.closed().value < stop_after_) {
-    if (vote_from_ == UINT64_MAX) vote_from_ = heard_slot_;  // R6
     vote_->Start(now);
   }
   if (now >= vote_->NextDeadline()) vote_->OnTime(now);
@@ -222,9 +226,7 @@ void DemoCore::Tick() {
 void DemoCore::FollowVote() {
   while (true) {
     if (vote_->WantsValue() && MayVote()) Propose();
-    if (MayVote() || vote_->decided()) {  // R6: else they wait
-      for (const xdr::ScpStatement& statement : vote_->DrainStatements()) Say(statement);
-    }
+    for (const xdr::ScpStatement& statement : vote_->DrainStatements()) Say(statement);
     if (!vote_->decided()) return;
     Externalize(*vote_->decided());
     Judge(MonotonicNow());

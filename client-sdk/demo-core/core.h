@@ -13,10 +13,11 @@
 //   R5  Slots are closed in order. When the next one cannot be had for kJumpAfter and others have
 //       externalized a later one, what lies between is given up.
 //   R6  A core that may have had an earlier life (`rejoin`) listens to its peers for kSettle before
-//       it says anything, then goes on from what it said itself, as far as that came back. Slots
-//       older than the newest that it heard of are left to the others.
+//       it judges anything. Then it begins with what it said itself, as far as that came back, and
+//       goes on from there. Slots older than the newest that it heard of are left to the others.
 //
-// Bounds: slots kept and kSlotsAhead ahead, kWaitingMax statements per node, slot and phase.
+// Bounds: of each node the statements of kSlotsAhead slots wait, the newest; kWaitingMax of them
+// per slot and phase.
 // Threads: Run's thread owns everything; the client's threads post to it; one more thread makes the
 // calls that block. Not here: balances, signatures of transactions, history (README.md).
 #ifndef OVERLAY_CLIENT_SDK_DEMO_CORE_CORE_H_
@@ -125,10 +126,12 @@ class DemoCore : public Handler {
   void Say(const xdr::ScpStatement& statement);
   void Externalize(const std::string& value);
   void CatchUp(Time now);
+  bool IsListening() const { return vote_from_ == UINT64_MAX; }  // R6
   bool MayVote() const;
 
   // ---- core_envelopes.cc: what comes in
   void Envelope(const std::string& bytes, const Hash& hash, Time at, bool redelivered);
+  void Wait(const xdr::ScpStatement& statement);
   void Judge(Time now);
   bool IsReady(const xdr::ScpStatement& statement);
   bool Lacks(SetType type, const SetHash& hash, uint64_t slot);
@@ -168,7 +171,7 @@ class DemoCore : public Handler {
   std::map<std::pair<SetType, SetHash>, Fetching> fetching_;
   std::map<bool, Bytes> said_;  // the newest of each phase, in the slot under way
   uint64_t heard_slot_ = 0;     // the newest
-  uint64_t vote_from_ = 1;      // no slot as long as it is the maximum
+  uint64_t vote_from_ = 1;      // UINT64_MAX: it still listens
   uint64_t stop_after_ = UINT64_MAX;
   bool attached_ = false;
   Time attached_at_ = kTimeNever;

@@ -38,11 +38,8 @@ void DemoCore::Envelope(const std::string& bytes, const Hash& hash, Time at, boo
                   .At(at)
                   .Flag("r", redelivered));
   heard_slot_ = std::max(heard_slot_, slot);
-  if (slot <= closed || slot > heard_slot_ + kSlotsAhead) return;
-  const bool nomination = std::holds_alternative<xdr::Nominate>(statement.pledges);
-  std::deque<Waiting>& list = waiting_[{slot, statement.node, nomination}];
-  list.push_back({statement, MonotonicNow()});
-  if (list.size() > kWaitingMax) list.pop_front();
+  if (slot <= closed) return;
+  Wait(statement);
   const Time now = MonotonicNow();
   if (slot == closed + 1) {
     Judge(now);
@@ -52,21 +49,37 @@ void DemoCore::Envelope(const std::string& bytes, const Hash& hash, Time at, boo
   }
 }
 
-// R2: hands the vote what is ready.
+void DemoCore::Wait(const xdr::ScpStatement& statement) {
+  const bool nomination = std::holds_alternative<xdr::Nominate>(statement.pledges);
+  std::deque<Waiting>& list = waiting_[{statement.slot.value, statement.node, nomination}];
+  list.push_back({statement, MonotonicNow()});
+  if (list.size() > kWaitingMax) list.pop_front();
+  std::set<uint64_t> slots;
+  for (const auto& [key, waiting] : waiting_) {
+    if (std::get<NodeKey>(key) == statement.node) slots.insert(std::get<uint64_t>(key));
+  }
+  if (slots.size() <= kSlotsAhead) return;
+  for (const bool phase : {false, true}) waiting_.erase({*slots.begin(), statement.node, phase});
+}
+
+// R2: hands the vote what is ready; R6: our own first.
 void DemoCore::Judge(Time now) {
+  if (IsListening()) return;
   const uint64_t slot = ledger_.closed().value + 1;
-  for (auto it = waiting_.lower_bound({slot, NodeKey{}, false});
-       it != waiting_.end() && std::get<0>(it->first) == slot;) {
-    std::deque<Waiting>& list = it->second;
-    for (auto waiting = list.begin(); waiting != list.end();) {
-      if (!IsReady(waiting->statement)) {
-        ++waiting;
-        continue;
+  for (const bool own : {true, false}) {
+    for (auto it = waiting_.lower_bound({slot, NodeKey{}, false});
+         it != waiting_.end() && std::get<uint64_t>(it->first) == slot;) {
+      std::deque<Waiting>& list = it->second;
+      for (auto waiting = list.begin(); waiting != list.end();) {
+        if ((waiting->statement.node == self_) != own || !IsReady(waiting->statement)) {
+          ++waiting;
+          continue;
+        }
+        vote_->OnStatement(now, waiting->statement);
+        waiting = list.erase(waiting);
       }
-      vote_->OnStatement(now, waiting->statement);
-      waiting = list.erase(waiting);
+      it = list.empty() ? waiting_.erase(it) : std::next(it);
     }
-    it = list.empty() ? waiting_.erase(it) : std::next(it);
   }
 }
 

@@ -14,8 +14,6 @@ namespace overlay::client {
 namespace {
 
 constexpr std::chrono::seconds kPatience(20);
-// Of an envelope, before what a test writes into it: type, node, slot and statement type.
-constexpr size_t kEnvelopeHeadBytes = 48;
 
 std::string Short(const std::string& hash) {
   return HexEncode({reinterpret_cast<const uint8_t*>(hash.data()), hash.size()}).substr(0, 2);

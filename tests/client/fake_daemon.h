@@ -28,6 +28,9 @@
 
 namespace overlay::client {
 
+// Of an envelope, before what a test writes into it: type, node, slot and statement type.
+inline constexpr size_t kEnvelopeHeadBytes = 48;
+
 class FakeDaemon {
  public:
   explicit FakeDaemon(std::string socket_path);
