@@ -197,7 +197,12 @@ Time DemoCore::NextDeadline() const {
 void DemoCore::Tick() {
   const Time now = MonotonicNow();
   // This process itself did not run: that the others were silent meanwhile says nothing.
-  if (now - ticked_at_ >= kStoppedFor) closed_at_ = asked_at_ = now;
+  if (now - ticked_at_ >= kStoppedFor) {
+    closed_at_ = asked_at_ = now;
+    for (auto& [key, list] : waiting_) {
+      for (Waiting& waiting : list) waiting.since = now;
+    }
+  }
   ticked_at_ = now;
   const size_t enough = std::max(options_.peers.size(), size_t{options_.rejoin ? 1U : 0U});
   const bool connected = peers_ >= enough || now - attached_at_ >= kPeersWithin;

@@ -179,7 +179,7 @@ class Checker:
         for other in self.nodes:
             self.take_hop(other, event["h"])
         sent = node.sent.setdefault(event["s"], {})
-        if event["s"] + TAKEN_LEDGERS < max(other.newest for other in self.nodes):
+        if event["s"] + TAKEN_LEDGERS < self.newest_of_any():
             return  # of a core that is back and goes through what it missed: to the others it is long past
         sent.setdefault(event["p"], []).append((event["h"], event["t"]))
 
@@ -255,7 +255,7 @@ class Checker:
         """Of a node that was restarted: why it is not back yet; nothing when it is."""
         node = self.nodes[i]
         everybody = len(self.nodes) - 1
-        ahead = max(other.newest for other in self.nodes)
+        ahead = self.newest_of_any()
         if node.attached_ns is None or node.attached_ns < since_ns:
             return "its core is not attached"
         if node.peers < everybody:
@@ -298,6 +298,12 @@ class Checker:
     def newest_of_all(self):
         return min(node.newest for node in self.nodes)
 
+    def newest_of_any(self):
+        return max(node.newest for node in self.nodes)
+
+    def is_all_included(self):
+        return not any(self.lacks_in_ledgers(node) for node in self.nodes)
+
     def check(self, now_ns):
         """What can be said while the network runs."""
         up = [node for node in self.nodes if not node.is_down()]
@@ -315,18 +321,19 @@ class Checker:
         self.check_stall(now_ns)
         self.check_inclusion(now_ns)
 
-    def check_end(self, last_slot):
+    def check_end(self):
         """What must hold when nothing is under way any more. Leaves `problems` of this check out of the
         running ones, so that it can be asked again until late events are in."""
         kept, self.problems = self.problems, []
         self.lost = set(self.lost_while_running)
+        last_slot = self.newest_of_any()
         for i, node in enumerate(self.nodes):
             if node.newest != last_slot:
                 self.blame(f"node {i}: closed ledger {node.newest} last, the others {last_slot}")
         for slot in range(max(1, self.judged_slot - REMEMBERED_LEDGERS + 1), last_slot + 1):
             self.check_slot(slot, final=True)
         for i, node in enumerate(self.nodes):
-            self.blame_not_included(i, list(node.submitted))
+            self.blame_not_included(i, self.lacks_in_ledgers(node))
         found, self.problems = self.problems, kept
         return found
 
@@ -414,7 +421,8 @@ class Checker:
             if node.is_behind(now_ns):
                 continue
             late = []
-            for name, time in node.submitted.items():
+            for name in self.lacks_in_ledgers(node):
+                time = node.submitted[name]
                 if now_ns - time < INCLUDED_WITHIN_S * NS:
                     continue
                 recent = range(max(1, node.newest - INCLUDED_WITHIN_LEDGERS), node.newest + 1)
@@ -423,10 +431,13 @@ class Checker:
                     late.append(name)
             self.blame_not_included(i, late)
 
+    @staticmethod
+    def lacks_in_ledgers(node):
+        """Of its transactions. What a core submitted just before it was killed may have died with it."""
+        return [name for name, time in node.submitted.items() if not node.died_after(time)]
+
     def blame_not_included(self, i, late):
-        # What a core submitted just before it was killed may have died with it.
         node = self.nodes[i]
-        late = [name for name in late if not node.died_after(node.submitted[name])]
         already = any(problem.startswith(f"node {i}: ") and "not included" in problem for problem in self.problems)
         if late and not already:
             why = {node.refused[name] for name in late if name in node.refused}

@@ -154,7 +154,7 @@ class Restart:
             run.checker.daemon_returned(i, now_ns)
             self.done.append(self.under_way)
             self.under_way = None
-            self.due_ledger = max(node.newest for node in run.checker.nodes) + RESTART_LEDGERS
+            self.due_ledger = run.checker.newest_of_any() + RESTART_LEDGERS
         elif now_ns - self.ended_ns > BACK_WITHIN_S * 1e9:
             run.checker.blame(f"node {i}: not back {BACK_WITHIN_S:.0f} s after its restart ({self.what}): "
                               f"{run.checker.what_is_missing(i, self.ended_ns)}")

@@ -48,14 +48,14 @@ class World:
             self.checker.check(slot * S + S // 2)
         return self
 
-    def problems(self, last):
-        return self.checker.problems + self.checker.check_end(last)
+    def problems(self):
+        return self.checker.problems + self.checker.check_end()
 
 
 class CheckerTest(unittest.TestCase):
     def test_nothing_is_wrong(self):
         world = World().run(12)
-        self.assertEqual(world.problems(12), [])
+        self.assertEqual(world.problems(), [])
         self.assertEqual(world.checker.judged_slot, 9)
         summary = world.checker.summary(rss_mb_max=20)
         self.assertTrue(summary["ok"] and summary["chains_equal"])
@@ -68,7 +68,7 @@ class CheckerTest(unittest.TestCase):
         for slot in range(1, 301):
             world.ledger(slot)
             world.checker.check(slot * S + S // 2)
-        self.assertEqual(world.problems(300), [])
+        self.assertEqual(world.problems(), [])
         self.assertEqual(world.checker.summary(0)["included"], 1200)
         for node in world.checker.nodes:
             self.assertEqual((len(node.sent), len(node.submitted)), (128 + 3, 0))
@@ -88,17 +88,17 @@ class CheckerTest(unittest.TestCase):
 
     def test_only_the_newest_of_a_phase_must_arrive(self):
         first = World(lose=lambda i, j, slot, phase: phase == ("ballot", 0)).run(6)
-        self.assertEqual(first.problems(6), [])
+        self.assertEqual(first.problems(), [])
         last = World(lose=lambda i, j, slot, phase: (i, j, slot, phase) == (0, 3, 2, ("ballot", 2))).run(6)
         self.assertEqual(last.checker.problems, ["node 0: its envelope b0-2-2 of ledger 2 was lost on the way to node 3"])
         self.assertEqual(last.checker.summary(0)["scp_lost"], 1)
 
     def test_what_arrives_late_is_not_lost(self):
         world = World(lose=lambda i, j, slot, phase: (i, j, slot, phase) == (0, 3, 6, ("ballot", 2))).run(6)
-        self.assertEqual(len(world.checker.check_end(6)), 1)
+        self.assertEqual(len(world.checker.check_end()), 1)
         self.assertEqual(world.checker.summary(0)["scp_lost"], 1)
         world.say(3, e="seen", s=6, v="G0", h="b0-6-2", t=7 * S, r=False)
-        self.assertEqual(world.problems(6), [])
+        self.assertEqual(world.problems(), [])
         self.assertEqual(world.checker.summary(0)["scp_lost"], 0)
 
     def test_no_vote(self):
@@ -113,7 +113,7 @@ class CheckerTest(unittest.TestCase):
     def test_not_included(self):
         world = World(include=lambda i, slot: (i, slot) != (2, 3)).run(7)
         self.assertEqual(world.checker.problems, [])
-        self.assertEqual(len(world.checker.check_end(7)), 1)
+        self.assertEqual(len(world.checker.check_end()), 1)
         world.ledger(8)
         world.ledger(9)
         world.checker.check(9 * S)
@@ -164,7 +164,7 @@ class CheckerTest(unittest.TestCase):
     def test_one_that_ends_behind(self):
         world = World().run(6)
         world.ledger(7, nodes=range(3))
-        self.assertIn("node 3: closed ledger 6 last, the others 7", world.checker.check_end(7))
+        self.assertIn("node 3: closed ledger 6 last, the others 7", world.checker.check_end())
 
     def test_a_core_that_was_down_is_excused_and_must_catch_up(self):
         world = World().run(4)
@@ -174,13 +174,13 @@ class CheckerTest(unittest.TestCase):
             world.checker.check(slot * S)
         self.assertEqual(world.checker.problems, [])
         world.checker.core_up(1, 9 * S + S // 2)
-        self.assertTrue(world.checker.check_end(9))
+        self.assertTrue(world.checker.check_end())
         for slot in range(5, 10):
             for i in (0, 2, 3):
                 for name in (f"n{i}-{slot}-0", f"b{i}-{slot}-2"):
                     world.say(1, e="seen", s=slot, v=f"G{i}", h=name, t=10 * S, r=False)
             world.say(1, e="closed", s=slot, hash=f"{slot:016x}", set="aa", txs=[], t=10 * S)
-        self.assertEqual(world.problems(9), [])
+        self.assertEqual(world.problems(), [])
 
     def paused(self, forgotten):
         """Node 1 hears nothing of ledgers 5 to 9, then all of it at once but for one envelope."""
@@ -207,7 +207,7 @@ class CheckerTest(unittest.TestCase):
 
     def test_a_core_that_was_stopped_must_hear_all_that_it_missed(self):
         world = self.paused(forgotten=None)
-        self.assertEqual(world.problems(15), [])
+        self.assertEqual(world.problems(), [])
         self.assertEqual(world.checker.summary(0)["scp_hop_us"]["p99"], 4.0)  # the wait is no hop
         self.assertEqual(self.paused(forgotten="b2-7-2").checker.problems,
                          ["node 2: its envelope b2-7-2 of ledger 7 was lost on the way to node 1"])
@@ -233,7 +233,7 @@ class CheckerTest(unittest.TestCase):
         world.checker.core_down(1, killed_at)
         world.checker.check(8 * S)
         world.checker.core_up(1, 9 * S)
-        return [problem for problem in world.problems(4) if "last words" in problem]
+        return [problem for problem in world.problems() if "last words" in problem]
 
     def test_what_a_killed_core_had_not_handed_over_is_not_lost(self):
         sent_at = 4 * S + S // 4
@@ -306,14 +306,19 @@ class CheckerTest(unittest.TestCase):
     def test_only_what_a_core_submitted_just_before_it_was_killed_may_be_lost(self):
         world = World(include=lambda i, slot: i != 1 or slot < 3).run(4)  # submitted at 2 s and 3 s
         world.checker.core_down(1, 3 * S + S // 2)
-        self.assertEqual([problem for problem in world.checker.check_end(4) if "not included" in problem],
+        self.assertEqual([problem for problem in world.checker.check_end() if "not included" in problem],
                          ["node 1: 1 of its transactions were not included, the first submitted after 2.0 s"])
+        self.assertFalse(world.checker.is_all_included())
+        world = World(include=lambda i, slot: i != 1 or slot < 4).run(4)  # submitted at 3 s
+        self.assertFalse(world.checker.is_all_included())
+        world.checker.core_down(1, 3 * S + S // 2)
+        self.assertTrue(world.checker.is_all_included())
         world = World(include=lambda i, slot: i != 1 or slot < 5)
         world.run(4)
         world.checker.core_down(1, 4 * S - S // 2)
         world.checker.core_up(1, 4 * S - S // 4)
         world.ledger(5)  # of a core that is back: submitted at 4 s
-        self.assertEqual([problem for problem in world.checker.check_end(5) if "not included" in problem],
+        self.assertEqual([problem for problem in world.checker.check_end() if "not included" in problem],
                          ["node 1: 1 of its transactions were not included, the first submitted after 4.0 s"])
 
     def test_a_core_that_is_back_closes_what_the_others_close(self):
@@ -333,7 +338,7 @@ class CheckerTest(unittest.TestCase):
         for slot, problems in ((3, []), (4, ["node 1: its envelope late of ledger 4 was lost on the way to nodes 0,2,3"])):
             world = World().run(15)
             world.say(1, e="sent", s=slot, p="ballot", h="late", t=15 * S)
-            self.assertEqual(world.problems(15), problems)
+            self.assertEqual(world.problems(), problems)
 
     def test_names_and_percentiles(self):
         self.assertEqual(names([3]), "node 3")
