@@ -217,9 +217,9 @@ void DialPlan::Leave(Time now) {
   absl::erase_if(targets_, [now](auto& item) {
     Target& target = item.second;
     if (!target.left_at) return false;
-    if (target.given.ways.empty()) target.connected.reset();  // no entry, no configured peer
+    if (IsRemoved(target)) target.connected.reset();  // no entry, no configured peer
     if (target.dialling) return false;
-    if (target.given.ways.empty()) return true;
+    if (IsRemoved(target)) return true;
     return !target.connected && now - *target.left_at >= kLeftFor;
   });
   std::vector<std::pair<Time, SocketAddress>> left;
@@ -366,7 +366,7 @@ void DialPlan::OnDialEnded(Time now, const DialEnded& ended) {
   if (it == targets_.end() || it->second.dialling != ended.dial) return;
   Target& target = it->second;
   target.dialling.reset();
-  if (target.left_at && target.given.ways.empty()) {  // no longer configured
+  if (IsRemoved(target)) {
     targets_.erase(it);
     return;
   }
@@ -403,6 +403,7 @@ void DialPlan::MarkConnected(Target& target, const NodeKey& key) {
 }
 
 bool DialPlan::LeadsTo(const SocketAddress& address, const Target& target, const PeerInfo& info) {
+  if (IsRemoved(target)) return false;
   if (target.given.pinned_key) return target.given.pinned_key == info.key;
   return target.last_key == info.key || IsAt(address, info);
 }

@@ -159,6 +159,10 @@ class DialPlan {
   };
 
   static Way WayOf(const Entry& entry);
+  // No entry is left that leads there; it is kept until the dial under way ends.
+  static bool IsRemoved(const Target& target) {
+    return target.left_at && target.given.ways.empty();
+  }
   std::string Refusal(const PeerEntry& entry) const;
   void Rebuild(Time now, ActionList& out);
   void Update(Time now, const SocketAddress& address, Given given);

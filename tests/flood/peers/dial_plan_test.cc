@@ -307,7 +307,10 @@ TEST_F(DialPlanTest, RemovedAndGivenAgainWhileItIsDialledItIsDialledOnce) {
   Configure({Entry("10.0.0.1", 1)});
   EXPECT_THAT(Dialled(), IsEmpty());
   Configure({});
-  Connected("10.0.0.1:1", Key(1));  // too late: it is nobody's
+  plan_.OnPeerConnected(now_, Info("10.0.0.1:1", Key(1)));  // too late: it is nobody's
+  EXPECT_FALSE(plan_.IsConfigured(Info("10.0.0.1:1", Key(1))));
+  EXPECT_EQ(plan_.target_count(), 0u);
+  End("10.0.0.1:1", CloseReason::kNone, Key(1));
   Disconnected("10.0.0.1:1", Key(1));
   EXPECT_THAT(Next(), IsEmpty());  // the last sweep
   EXPECT_EQ(plan_.NextDeadline(), std::nullopt);
